@@ -1,0 +1,1 @@
+//! What a device watches about itself, and when it tells.

@@ -1,0 +1,1 @@
+//! Drover's master: registry, jobs, pending updates, reactor, presence, bridges, and the operator's CLI.

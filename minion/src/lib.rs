@@ -1,0 +1,1 @@
+//! Drover's agent on the device: execution functions, outbox, local bus.

@@ -1,0 +1,1 @@
+//! Identity for Drover: certificate profiles, authorities, enrolment and verification.

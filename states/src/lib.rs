@@ -1,0 +1,1 @@
+//! Salt's states for devices: rendering, compiling, requisites, the run and the state modules.
