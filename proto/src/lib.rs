@@ -1,1 +1,13 @@
 //! The wire between Drover's master and minions: messages, codec, session, targeting, events and the tunnel.
+//! Pure but for [`tunnel`]: no other module touches a socket, a file or a clock.
+
+pub mod codec;
+pub mod digest;
+pub mod event;
+pub mod glob;
+pub mod id;
+pub mod job;
+pub mod message;
+
+
+pub use drover_pki::MinionId;
