@@ -1,1 +1,7 @@
-//! Salt's states for devices: rendering, compiling, requisites, the run and the state modules.
+//! Salt's states for devices: rendering and compiling SLS files, the plan machine that orders and
+//! gates them, and the state modules. The minion runs them; the master compiles previews and pillar.
+
+pub mod files;
+pub mod host;
+pub mod module;
+mod nearest;
