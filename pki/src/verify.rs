@@ -1,0 +1,345 @@
+//! Whether a certificate chain is one of this fleet's, and whom it speaks for. The gateway, the
+//! tunnel and the CLI ask here; whether that one is *accepted* is the registry's to say.
+//!
+//! Path, signatures and times are webpki's. Added here is what X.509 cannot say: what an authority
+//! may issue is bound to its own URI and its purposes.
+
+use std::cell::RefCell;
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+
+use crate::certificate::{Certificate, Purposes, SerialNumber};
+use crate::fingerprint::{Fingerprint, KeyDigest};
+use crate::name::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
+use crate::urn::DroverUrn;
+
+mod anchors;
+mod error;
+
+pub use anchors::{AnchorError, TrustAnchors};
+pub use error::{CertificateError, Fault};
+
+/// The one signature that the fleet's authorities make: ECDSA on P-256 with SHA-256.
+const SIGNATURES: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] =
+    &[webpki::aws_lc_rs::ECDSA_P256_SHA256];
+
+/// Where a minion's certificate comes from (IEEE 802.1AR).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MinionCertificateKind {
+    /// The birth certificate, from a factory's station.
+    IDevId {
+        /// The station whose authority issued it.
+        station: StationName,
+    },
+    /// The operational certificate, from the master's fleet CA.
+    LDevId {
+        /// The fleet whose authority issued it.
+        fleet: FleetName,
+    },
+}
+
+/// A minion's certificate whose chain verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MinionCertificate {
+    /// The minion that it speaks for.
+    pub id: MinionId,
+    /// Birth or operational, and from whom.
+    pub kind: MinionCertificateKind,
+    /// SHA-256 of the certificate.
+    pub fingerprint: Fingerprint,
+    /// SHA-256 of its public key: what a manifest registers.
+    pub key: KeyDigest,
+    /// The certificate's serial number.
+    pub serial: SerialNumber,
+    /// The device's hardware serial number, where the subject has one.
+    pub hardware_serial: Option<HardwareSerial>,
+    /// The start of its validity.
+    pub not_before: UnixTime,
+    /// The end of its validity.
+    pub not_after: UnixTime,
+}
+
+/// A master's certificate whose chain verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterCertificate {
+    /// The master's name: a label.
+    pub name: MasterName,
+    /// The fleet whose authority issued it.
+    pub fleet: FleetName,
+    /// SHA-256 of the certificate.
+    pub fingerprint: Fingerprint,
+    /// SHA-256 of its public key.
+    pub key: KeyDigest,
+    /// The certificate's serial number.
+    pub serial: SerialNumber,
+    /// The start of its validity.
+    pub not_before: UnixTime,
+    /// The end of its validity.
+    pub not_after: UnixTime,
+    /// The latest notBefore of the path that verified: what a device's clock floor rises to.
+    pub latest_not_before: UnixTime,
+}
+
+/// An operator's certificate whose chain verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorCertificate {
+    /// Who the operator is.
+    pub name: OperatorName,
+    /// The fleet whose authority issued it.
+    pub fleet: FleetName,
+    /// SHA-256 of the certificate.
+    pub fingerprint: Fingerprint,
+    /// The start of its validity.
+    pub not_before: UnixTime,
+    /// The end of its validity.
+    pub not_after: UnixTime,
+}
+
+/// A station's own authority, verified against the fleet's root: what signs manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactoryAuthority {
+    /// The station.
+    pub station: StationName,
+    /// SHA-256 of its certificate.
+    pub fingerprint: Fingerprint,
+    /// SHA-256 of its public key.
+    pub key: KeyDigest,
+}
+
+/// Verifies what a minion shows: `leaf`, and the other certificates it sent.
+pub fn verify_minion(
+    anchors: &TrustAnchors,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<MinionCertificate, CertificateError> {
+    let verified = verify_leaf(anchors, leaf, intermediates, now, Purposes::CLIENT)?;
+    let DroverUrn::Minion(id) = verified.speaks_for else {
+        return Err(CertificateError::other_kind("a minion", &verified.speaks_for));
+    };
+    let kind = match verified.issuer {
+        DroverUrn::FactoryCa(station) => MinionCertificateKind::IDevId { station },
+        DroverUrn::FleetCa(fleet) => MinionCertificateKind::LDevId { fleet },
+        issuer @ (DroverUrn::Minion(_) | DroverUrn::Master(_) | DroverUrn::Operator(_)) => {
+            return Err(CertificateError::issued_beyond(&issuer, &DroverUrn::Minion(id)));
+        }
+    };
+    let leaf = verified.leaf;
+    Ok(MinionCertificate {
+        id,
+        kind,
+        fingerprint: leaf.fingerprint,
+        key: leaf.key,
+        serial: leaf.serial,
+        hardware_serial: leaf.subject_serial.and_then(|serial| serial.parse().ok()),
+        not_before: leaf.not_before,
+        not_after: leaf.not_after,
+    })
+}
+
+/// Verifies what a master shows. Host names and addresses are not looked at: any master under the
+/// fleet's root is the minion's master.
+pub fn verify_master(
+    anchors: &TrustAnchors,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<MasterCertificate, CertificateError> {
+    let verified = verify_leaf(anchors, leaf, intermediates, now, Purposes::SERVER)?;
+    let DroverUrn::Master(name) = verified.speaks_for else {
+        return Err(CertificateError::other_kind("a master", &verified.speaks_for));
+    };
+    let DroverUrn::FleetCa(fleet) = verified.issuer else {
+        return Err(CertificateError::issued_beyond(&verified.issuer, &DroverUrn::Master(name)));
+    };
+    let leaf = verified.leaf;
+    Ok(MasterCertificate {
+        name,
+        fleet,
+        fingerprint: leaf.fingerprint,
+        key: leaf.key,
+        serial: leaf.serial,
+        not_before: leaf.not_before,
+        not_after: leaf.not_after,
+        latest_not_before: verified.latest_not_before,
+    })
+}
+
+/// Verifies what an operator shows.
+pub fn verify_operator(
+    anchors: &TrustAnchors,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<OperatorCertificate, CertificateError> {
+    let verified = verify_leaf(anchors, leaf, intermediates, now, Purposes::CLIENT)?;
+    let DroverUrn::Operator(name) = verified.speaks_for else {
+        return Err(CertificateError::other_kind("an operator", &verified.speaks_for));
+    };
+    let DroverUrn::FleetCa(fleet) = verified.issuer else {
+        return Err(CertificateError::issued_beyond(&verified.issuer, &DroverUrn::Operator(name)));
+    };
+    let leaf = verified.leaf;
+    Ok(OperatorCertificate {
+        name,
+        fleet,
+        fingerprint: leaf.fingerprint,
+        not_before: leaf.not_before,
+        not_after: leaf.not_after,
+    })
+}
+
+/// Verifies a station's own certificate, which webpki takes for no leaf: issued by a root that is
+/// trusted, valid now, and a factory CA as the profile has it.
+pub fn verify_factory_authority(
+    anchors: &TrustAnchors,
+    authority: &CertificateDer<'_>,
+    now: UnixTime,
+) -> Result<FactoryAuthority, CertificateError> {
+    let certificate = Certificate::read(authority)?;
+    if !certificate.is_ca || !certificate.may_certify {
+        return Err(CertificateError::NoAuthority { subject: certificate.subject });
+    }
+    anchors.verify_issued(authority)?;
+    CertificateError::check_validity(&certificate, now)?;
+    let urn = sole_urn(&certificate)?;
+    check_authority(&certificate, &urn, Purposes::CLIENT)?;
+    let DroverUrn::FactoryCa(station) = urn else {
+        return Err(CertificateError::other_kind("a factory CA", &urn));
+    };
+    Ok(FactoryAuthority { station, fingerprint: certificate.fingerprint, key: certificate.key })
+}
+
+/// A leaf whose path verified, and what stands in it.
+struct VerifiedLeaf {
+    leaf: Certificate,
+    speaks_for: DroverUrn,
+    issuer: DroverUrn,
+    latest_not_before: UnixTime,
+}
+
+/// The authority that a verified path goes through.
+struct PathIssuer {
+    urn: DroverUrn,
+    latest_not_before: UnixTime,
+}
+
+fn verify_leaf(
+    anchors: &TrustAnchors,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    purpose: Purposes,
+) -> Result<VerifiedLeaf, CertificateError> {
+    let certificate = Certificate::read(leaf)?;
+    if certificate.is_ca {
+        return Err(CertificateError::AuthorityAsLeaf { subject: certificate.subject });
+    }
+    let end_entity =
+        EndEntityCert::try_from(leaf).map_err(|error| CertificateError::from_path(error))?;
+    let usage = if purpose.server { KeyUsage::server_auth() } else { KeyUsage::client_auth() };
+
+    // webpki goes on to other paths when one is refused, so the reason is kept beside it.
+    let refused = RefCell::new(None);
+    let check_path = |path: &VerifiedPath<'_>| match path_issuer(path, purpose) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            refused.replace(Some(error));
+            Err(webpki::Error::UnknownIssuer)
+        }
+    };
+    let path = end_entity.verify_for_usage(
+        SIGNATURES,
+        anchors.as_slice(),
+        intermediates,
+        now,
+        usage,
+        None,
+        Some(&check_path),
+    );
+    let path = match path {
+        Ok(path) => path,
+        Err(error) => {
+            let reason = refused.into_inner();
+            return Err(reason.unwrap_or_else(|| CertificateError::from_path(error)));
+        }
+    };
+
+    // invariant: `check_path` accepted this very path.
+    let issuer = path_issuer(&path, purpose)?;
+    check_leaf(&certificate, purpose)?;
+    let speaks_for = sole_urn(&certificate)?;
+    Ok(VerifiedLeaf {
+        latest_not_before: issuer.latest_not_before.max(certificate.not_before),
+        leaf: certificate,
+        speaks_for,
+        issuer: issuer.urn,
+    })
+}
+
+/// The authority next to the leaf in the path: the one whose signature counts, which need not be
+/// the second certificate that was sent.
+fn path_issuer(path: &VerifiedPath<'_>, purpose: Purposes) -> Result<PathIssuer, CertificateError> {
+    let mut between = Vec::new();
+    for certificate in path.intermediate_certificates() {
+        between.push(Certificate::read(&certificate.der())?);
+    }
+    let Some(issuer) = between.first() else {
+        return Err(CertificateError::IssuedByRoot);
+    };
+    if !issuer.may_certify {
+        return Err(CertificateError::NoAuthority { subject: issuer.subject.clone() });
+    }
+    let urn = sole_urn(issuer)?;
+    check_authority(issuer, &urn, purpose)?;
+    let latest_not_before =
+        between.iter().map(|c| c.not_before).fold(issuer.not_before, UnixTime::max);
+    Ok(PathIssuer { urn, latest_not_before })
+}
+
+/// A factory CA has clientAuth and nothing else; a fleet CA what it issues for. Absent is refused.
+fn check_authority(
+    authority: &Certificate,
+    urn: &DroverUrn,
+    purpose: Purposes,
+) -> Result<(), CertificateError> {
+    let found = authority.purposes.unwrap_or_default();
+    let fits = match urn {
+        DroverUrn::FactoryCa(_) => found == Purposes::CLIENT && purpose == Purposes::CLIENT,
+        DroverUrn::FleetCa(_) => {
+            (found.client || !purpose.client) && (found.server || !purpose.server) && !found.other
+        }
+        DroverUrn::Minion(_) | DroverUrn::Master(_) | DroverUrn::Operator(_) => {
+            return Err(CertificateError::other_kind("an authority", urn));
+        }
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(CertificateError::AuthorityPurpose { issuer: urn.to_string(), found, needed: purpose })
+    }
+}
+
+fn check_leaf(leaf: &Certificate, purpose: Purposes) -> Result<(), CertificateError> {
+    let found = leaf.purposes.unwrap_or_default();
+    if found != purpose {
+        return Err(CertificateError::Purpose { found, needed: purpose });
+    }
+    if !leaf.may_sign || !leaf.is_p256 {
+        return Err(CertificateError::Key { subject: leaf.subject.clone() });
+    }
+    Ok(())
+}
+
+/// The one `urn:drover:` name: with two of them, nobody knows who is speaking.
+fn sole_urn(certificate: &Certificate) -> Result<DroverUrn, CertificateError> {
+    let mut ours = certificate.uris.iter().filter(|uri| DroverUrn::claims(uri));
+    let Some(uri) = ours.next() else {
+        return Err(CertificateError::NoName { subject: certificate.subject.clone() });
+    };
+    if ours.next().is_some() {
+        return Err(CertificateError::SeveralNames { subject: certificate.subject.clone() });
+    }
+    uri.parse().map_err(CertificateError::Name)
+}
