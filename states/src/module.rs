@@ -13,6 +13,7 @@ mod arguments;
 mod outcome;
 pub(crate) mod test;
 
+pub(crate) use arguments::scalar_text;
 pub use arguments::{ArgumentError, Arguments};
 pub use outcome::{Failure, Outcome};
 
