@@ -1,1 +1,7 @@
-//! Drover's harness for scenario tests with real parts, and its fleet simulator.
+//! The harness of Drover's scenario tests: a whole fleet of real processes on loopback, each in its own directory.
+//! The programs come from the build directory that the tests themselves lie in: `make test` builds them first.
+
+pub mod fleet;
+pub mod parts;
+pub mod process;
+pub mod wait;

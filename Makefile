@@ -1,0 +1,44 @@
+# What one does with a checkout of Drover. `make help` lists it.
+# Everything built goes to $(CARGO_TARGET_DIR), or target/ where that is not set.
+
+CARGO ?= cargo
+ARGS ?=
+export DROVER_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
+
+.PHONY: help demo test check cross bench setup install clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+demo: ## a factory, a master and four devices on this machine (ARGS=--once ends by itself)
+	@demo/run $(ARGS)
+
+test: setup ## installs what the tests need and runs all of them
+	$(CARGO) build --locked --workspace --bins
+	tests/parts/arm-minion
+	$(CARGO) test --locked --workspace
+
+check: ## formatting, lints and documentation, as the tests' recipe does before the tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+cross: ## minion and master for aarch64, armv7 and musl, stripped, in dist/
+	packaging/cross
+
+bench: ## every budget beside what is measured here
+	$(CARGO) build --locked --release --workspace --bins
+	$(CARGO) bench --locked --workspace
+
+setup: ## the real parts that tests and demo use: Docker Engine, registry, Elasticsearch, ARM emulation
+	tests/parts/install
+	tests/parts/elasticsearch install >/dev/null
+
+install: ## the programs, into /usr/local/bin or PREFIX/bin
+	$(CARGO) build --locked --release --workspace --bins
+	install -d $(DESTDIR)$(or $(PREFIX),/usr/local)/bin
+	install $(addprefix $(DROVER_TARGET)/release/,drover drover-master drover-minion drover-enrol) \
+		$(DESTDIR)$(or $(PREFIX),/usr/local)/bin
+
+clean: ## what was built
+	$(CARGO) clean
