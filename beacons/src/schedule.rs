@@ -2,7 +2,6 @@
 //! arguments, and the minion sends its events.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -33,10 +32,10 @@ pub struct BeaconEvent {
 }
 
 impl BeaconEvent {
-    /// The event's tag: `drover/beacon/<minion>/<beacon>/<detail>`.
+    /// The end of the event's tag, `<beacon>/<detail>`: what follows `drover/beacon/<id>/`.
     #[must_use]
-    pub fn tag(&self, minion: impl fmt::Display) -> String {
-        format!("drover/beacon/{minion}/{}/{}", self.beacon, self.detail)
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.beacon, self.detail)
     }
 }
 

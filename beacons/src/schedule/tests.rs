@@ -105,7 +105,7 @@ fn load_without_averages_reports_at_every_interval() {
     let events = bench.run_to(MINUTE * 3);
     assert_eq!(events.iter().map(|(second, _)| *second).collect::<Vec<_>>(), [0, 60, 120, 180]);
     let (_, event) = &events[0];
-    assert_eq!(event.tag("gate-7"), "drover/beacon/gate-7/load/");
+    assert_eq!(event.path(), "load/");
     assert_eq!(event.data, json!({"1m": 0.2, "5m": 0.18, "15m": 0.12}));
 }
 
@@ -153,7 +153,7 @@ fn memory_is_told_when_it_reaches_the_share() {
     bench.system.memory_percent.set(64);
     let events = bench.run_to(MINUTE * 2);
     assert_eq!(events.len(), 1);
-    assert_eq!(events[0].1.tag("a"), "drover/beacon/a/memusage/");
+    assert_eq!(events[0].1.path(), "memusage/");
     assert_eq!(events[0].1.data, json!({"memusage": 64.0}));
 }
 
@@ -174,7 +174,7 @@ fn each_file_system_is_told_for_itself() {
     bench.system.mount("/mediaserver", "ext4", 99);
     let events = bench.run_to(Duration::ZERO);
     assert_eq!(events.len(), 1);
-    assert_eq!(events[0].1.tag("a"), "drover/beacon/a/diskusage/");
+    assert_eq!(events[0].1.path(), "diskusage/");
     assert_eq!(events[0].1.data, json!({"mount": "/", "diskusage": 70.0}));
 
     bench.system.mount("/media/stick", "vfat", 95);
@@ -214,7 +214,7 @@ fn more_events_than_the_cap_are_counted_instead() {
     assert_eq!(bench.run_to(Duration::ZERO).len(), 60);
     let events = bench.run_to(MINUTE);
     assert_eq!(events.len(), 1);
-    assert_eq!(events[0].1.tag("a"), "drover/beacon/a/diskusage/suppressed");
+    assert_eq!(events[0].1.path(), "diskusage/suppressed");
     assert_eq!(events[0].1.data, json!({"suppressed": 40}));
 }
 
@@ -276,9 +276,9 @@ fn one_beacon_can_be_had_twice() {
         "load_fast": [{"beacon_module": "load"}, {"interval": 30}],
     });
     let mut bench = Bench::new(config);
-    let tags: Vec<_> = bench.run_to(SECOND * 30).iter().map(|(_, e)| e.tag("a")).collect();
-    let fast = "drover/beacon/a/load_fast/";
-    assert_eq!(tags, ["drover/beacon/a/load/", fast, fast]);
+    let tags: Vec<_> = bench.run_to(SECOND * 30).iter().map(|(_, e)| e.path()).collect();
+    let fast = "load_fast/";
+    assert_eq!(tags, ["load/", fast, fast]);
 }
 
 #[test]
