@@ -1,0 +1,3 @@
+push:
+  runner.pending.deliver:
+    - tgt: {{ data['id'] }}
