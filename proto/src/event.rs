@@ -15,6 +15,8 @@ use crate::{glob, id::JobId};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// UUIDv7, given by the master as it appends. A sink uses it to know an event that is sent again.
+    /// Text in MessagePack too, so that a subscriber in any language can use it as it stands.
+    #[serde(with = "uuid::serde::hyphenated")]
     pub id: Uuid,
     /// Position in the master's log, without gaps within one log.
     pub seq: u64,
@@ -152,7 +154,7 @@ pub enum ParseTagError {
     #[error("a tag is not empty")]
     Empty,
     /// Longer than [`Tag::MAX_LENGTH`].
-    #[error("a tag has at most {} bytes, not {0}", Tag::MAX_LENGTH)]
+    #[error("a tag has at most {max} bytes, not {0}", max = Tag::MAX_LENGTH)]
     TooLong(usize),
     /// A newline, a NUL or the like.
     #[error("a tag has no control characters")]
@@ -196,6 +198,24 @@ mod tests {
         assert!(tag.matches("salt/minion/*/start"));
         assert!(tag.matches("drover/*"));
         assert!(!tag.matches("salt/job/*"));
+    }
+
+    #[test]
+    fn an_events_id_is_text_in_messagepack_too() {
+        let id = Uuid::nil();
+        let event = Event {
+            id,
+            seq: 1,
+            ts: Timestamp::UNIX_EPOCH,
+            at: None,
+            tag: Tag("a".to_owned()),
+            minion: None,
+            data: Value::Null,
+        };
+        let frame = rmp_serde::to_vec_named(&event).unwrap();
+        let map = rmpv::decode::read_value(&mut frame.as_slice()).unwrap();
+        assert_eq!(map["id"].as_str(), Some(id.to_string().as_str()));
+        assert_eq!(rmp_serde::from_slice::<Event>(&frame).unwrap(), event);
     }
 
     #[test]
