@@ -1,0 +1,77 @@
+//! Who may connect is the registry's word, at once and for good: unknown, rejected, revoked and foreign devices.
+
+use std::time::Duration;
+
+use drover_tests::{
+    fleet::{Fleet, PATIENCE},
+    wait,
+};
+
+#[test]
+fn a_revoked_minion_is_cut_off_and_stays_out_over_a_restart() {
+    let mut fleet = Fleet::new();
+    fleet.enrol("rfid-1", &[]);
+    fleet.start_master();
+    fleet.register();
+    fleet.start_minion("rfid-1");
+    fleet.wait_connected(&["rfid-1"]);
+    let _ = fleet.drover(&["key", "revoke", "rfid-1", "-y"]).ok();
+    wait::until("the connection is cut", Duration::from_secs(5), || {
+        fleet.json(&["presence"])["rfid-1"]["presence"] != "connected"
+    });
+    fleet.kill_master();
+    fleet.start_master();
+    let keys = fleet.json(&["key", "list"]);
+    assert_eq!(keys["revoked"], serde_json::json!(["rfid-1"]));
+    // It knocks, and is refused.
+    wait::until("the master has refused it", PATIENCE, || fleet.logs().contains("revoked"));
+    assert_eq!(fleet.drover(&["rfid-1", "test.ping", "--timeout", "1"]).status, 1);
+}
+
+#[test]
+fn a_device_that_no_manifest_names_waits_outside_until_it_is_registered() {
+    let mut fleet = Fleet::new();
+    fleet.enrol("rfid-1", &[]);
+    fleet.start_master();
+    fleet.start_minion("rfid-1");
+    let _ = fleet.wait_events("drover/key/rfid-1/*", 1);
+    assert_ne!(fleet.json(&["presence"])["rfid-1"]["presence"], "connected");
+    fleet.register();
+    fleet.wait_connected(&["rfid-1"]);
+}
+
+#[test]
+fn manual_acceptance_waits_for_an_operator() {
+    let mut fleet = Fleet::new();
+    fleet.configure_master("acceptance: manual\n");
+    fleet.enrol("rfid-1", &[]);
+    fleet.start_master();
+    fleet.start_minion("rfid-1");
+    wait::until("it is pending", PATIENCE, || {
+        fleet.json(&["key", "list"])["pending"] == serde_json::json!(["rfid-1"])
+    });
+    let _ = fleet.drover(&["key", "accept", "rfid-1", "-y"]).ok();
+    fleet.wait_connected(&["rfid-1"]);
+    let _ = fleet.drover(&["key", "reject", "rfid-1", "-y"]).ok();
+    wait::until("it is cut off", PATIENCE, || {
+        fleet.json(&["presence"])["rfid-1"]["presence"] != "connected"
+    });
+}
+
+#[test]
+fn a_device_of_another_fleet_gets_nowhere() {
+    let mut ours = Fleet::new();
+    ours.configure_master("acceptance: auto\n");
+    ours.start_master();
+    let mut theirs = Fleet::new();
+    theirs.enrol("rfid-1", &[]);
+    let address = ours.master_address();
+    theirs.write(
+        "minions/rfid-1/minion.yml",
+        &format!("master: {address}\npki_dir: pki\ndata_dir: data\nrun_dir: run\n"),
+    );
+    theirs.start_minion("rfid-1");
+    wait::until("it was turned away", PATIENCE, || theirs.minion("rfid-1").log().lines().count() > 1);
+    assert_eq!(ours.json(&["minions"]), serde_json::json!({}));
+    assert!(theirs.minion("rfid-1").runs(), "it goes on trying");
+}
