@@ -1,13 +1,21 @@
 //! Identity for Drover: certificate profiles, authorities, enrolment and verification.
 
+pub mod authority;
 pub mod certificate;
 pub mod clock;
+pub mod csr;
 pub mod fingerprint;
+pub mod key;
 pub mod name;
+pub mod pem_text;
+pub mod profile;
 pub mod urn;
 pub mod verify;
 
+pub use authority::Authority;
 pub use fingerprint::{Fingerprint, KeyDigest};
+pub use key::{PrivateKey, PublicKey};
 pub use name::{
     FleetName, HardwareSerial, MasterName, MinionId, NameError, OperatorName, StationName,
 };
+pub use profile::Profile;

@@ -343,3 +343,6 @@ fn sole_urn(certificate: &Certificate) -> Result<DroverUrn, CertificateError> {
     }
     uri.parse().map_err(CertificateError::Name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! A certificate authority: a certificate, its key, and what the two issue. The root makes the
+//! others; a station's makes birth certificates, the master's everything else.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rcgen::{Issuer, PublicKeyData, SerialNumber};
+use rustls_pki_types::CertificateDer;
+
+use crate::certificate::{Certificate, Unreadable};
+use crate::key::{KeyError, PrivateKey};
+use crate::name::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
+use crate::profile::Profile;
+
+/// Why a certificate could not be issued, or an authority not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The authority's certificate cannot be read.
+    #[error("the authority's certificate cannot be read")]
+    Certificate(#[from] Unreadable),
+    /// The certificate is not an authority's.
+    #[error("`{subject}` is no certificate authority")]
+    NoAuthority {
+        /// The certificate's subject.
+        subject: String,
+    },
+    /// The key does not belong to the certificate.
+    #[error("the key is not that of the authority `{subject}`")]
+    OtherKey {
+        /// The certificate's subject.
+        subject: String,
+    },
+    /// A key could not be made.
+    #[error("the authority's key could not be made")]
+    Key(#[from] KeyError),
+    /// rcgen refused, or signing failed.
+    #[error("the certificate could not be made")]
+    Issue(#[from] rcgen::Error),
+}
+
+/// A certificate authority.
+#[derive(Debug)]
+pub struct Authority {
+    der: CertificateDer<'static>,
+    certificate: Certificate,
+    key: PrivateKey,
+}
+
+impl Authority {
+    /// Joins an authority's certificate and its key.
+    pub fn new(der: CertificateDer<'static>, key: PrivateKey) -> Result<Self, AuthorityError> {
+        let certificate = Certificate::read(&der)?;
+        if !certificate.is_ca {
+            return Err(AuthorityError::NoAuthority { subject: certificate.subject });
+        }
+        if certificate.key != key.public().digest() {
+            return Err(AuthorityError::OtherKey { subject: certificate.subject });
+        }
+        Ok(Self { der, certificate, key })
+    }
+
+    /// Makes a fleet's root, with a key of its own.
+    pub fn create_root(fleet: &FleetName, now: Timestamp) -> Result<Self, AuthorityError> {
+        let key = PrivateKey::generate()?;
+        let mut params = Profile::root(fleet).params(now)?;
+        params.serial_number = Some(random_serial()?);
+        let der = params.self_signed(&key)?.der().clone();
+        Self::new(der, key)
+    }
+
+    /// Makes a station's authority. For the root.
+    pub fn create_factory_ca(
+        &self,
+        station: &StationName,
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
+        let fleet = self.certificate.organization.as_deref().unwrap_or_default();
+        self.create_authority(&Profile::factory_ca(fleet, station), now)
+    }
+
+    /// Makes the master's authority. For the root.
+    pub fn create_fleet_ca(
+        &self,
+        fleet: &FleetName,
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
+        self.create_authority(&Profile::fleet_ca(fleet), now)
+    }
+
+    /// Makes an authority of any profile, with a key of its own.
+    pub fn create_authority(
+        &self,
+        profile: &Profile,
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
+        let key = PrivateKey::generate()?;
+        let der = self.issue(profile, &key, now)?;
+        Self::new(der, key)
+    }
+
+    /// Issues a birth certificate. For a station's authority.
+    pub fn issue_idevid(
+        &self,
+        id: &MinionId,
+        serial: &HardwareSerial,
+        key: &impl PublicKeyData,
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        self.issue(&Profile::idevid(id, serial), key, now)
+    }
+
+    /// Issues an operational certificate. For the fleet CA.
+    pub fn issue_ldevid(
+        &self,
+        id: &MinionId,
+        serial: Option<&HardwareSerial>,
+        key: &impl PublicKeyData,
+        validity: Duration,
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        self.issue(&Profile::ldevid(id, serial, validity), key, now)
+    }
+
+    /// Issues a master's certificate. For the fleet CA.
+    pub fn issue_master(
+        &self,
+        name: &MasterName,
+        key: &impl PublicKeyData,
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        self.issue(&Profile::master(name), key, now)
+    }
+
+    /// Issues an operator's certificate. For the fleet CA.
+    pub fn issue_operator(
+        &self,
+        name: &OperatorName,
+        key: &impl PublicKeyData,
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        self.issue(&Profile::operator(name), key, now)
+    }
+
+    /// Issues a certificate of any profile, also one that this authority may not issue: who
+    /// verifies refuses it, and tests show that.
+    pub fn issue(
+        &self,
+        profile: &Profile,
+        key: &impl PublicKeyData,
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let issuer = Issuer::from_ca_cert_der(&self.der, &self.key)?;
+        let mut params = profile.params(now)?;
+        params.serial_number = Some(random_serial()?);
+        Ok(params.signed_by(key, &issuer)?.der().clone())
+    }
+
+    /// Its certificate in DER.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
+    /// What its certificate says.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+}
+
+/// 128 random bits, never zero (RFC 5280 §4.1.2.2 wants a positive number).
+fn random_serial() -> Result<SerialNumber, KeyError> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| KeyError::Random)?;
+    if bytes == [0; 16] {
+        return Err(KeyError::Random);
+    }
+    Ok(SerialNumber::from_slice(&bytes))
+}
