@@ -159,10 +159,7 @@ impl Entry {
     fn look(&mut self, now: Instant, system: &dyn System, readings: &mut Vec<Reading>) {
         let look = Look { now, first: !self.looked };
         match self.beacon.look(system, look, readings) {
-            Ok(()) => {
-                self.looked = true;
-                self.failing = false;
-            }
+            Ok(()) => self.failing = false,
             Err(error) if self.failing => {
                 debug!(
                     beacon = self.name,
@@ -179,6 +176,8 @@ impl Entry {
                 );
             }
         }
+        // Also after a failure: one broken file system must not make every look the first.
+        self.looked = true;
         self.due = self.due.filter(|_| !self.timing.run_once).map(|due| self.after(due, now));
     }
 

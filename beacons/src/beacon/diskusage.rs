@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Look, Reading};
 use crate::alarm::{Alarm, Limits};
 use crate::config::{ConfigError, Options, Telling};
-use crate::system::{System, SystemError};
+use crate::system::{Mount, System, SystemError};
 
 #[derive(Debug)]
 pub(crate) struct Diskusage {
@@ -60,33 +60,44 @@ impl Diskusage {
         let mounts = system.mounts()?;
         let mut failed = None;
         for watch in &mut self.watches {
-            let mut before = std::mem::take(&mut watch.alarms);
-            for mount in &mounts {
-                // A server that is away would block the look, so it must be asked for by name.
-                let wanted = mount.point == watch.written
-                    || (!mount.is_remote() && watch.pattern.is_match(&mount.point));
-                if !wanted {
+            watch.follow(&mounts);
+            for (point, alarm) in &mut watch.alarms {
+                let used = match system.disk_space(point) {
+                    Ok(space) => space.percent_used(),
+                    // One file system that is broken must not hide the others.
+                    Err(error) => {
+                        failed = Some(error);
+                        continue;
+                    }
+                };
+                if !alarm.observe(used, watch.limits, self.telling.repeat, now) {
                     continue;
                 }
-                let mut alarm = before.remove(&mount.point).unwrap_or_else(Alarm::new);
-                match system.disk_space(&mount.point) {
-                    Ok(space) => {
-                        let used = space.percent_used();
-                        if alarm.observe(used, watch.limits, self.telling.repeat, now) {
-                            alarm.reported(now);
-                            if self.telling.emit_at_startup || !first {
-                                let data = json!({"mount": mount.point, "diskusage": used});
-                                readings.push(Reading::of(data));
-                            }
-                        }
-                    }
-                    // One file system that is broken must not hide the others.
-                    Err(error) => failed = Some(error),
+                alarm.reported(now);
+                if self.telling.emit_at_startup || !first {
+                    readings.push(Reading::of(json!({"mount": point, "diskusage": used})));
                 }
-                watch.alarms.insert(mount.point.clone(), alarm);
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+}
+
+impl Watch {
+    /// Forgets what is no longer mounted and begins with what is new.
+    fn follow(&mut self, mounts: &[Mount]) {
+        let mut before = std::mem::take(&mut self.alarms);
+        for mount in mounts {
+            if self.wants(mount) {
+                let alarm = before.remove(&mount.point).unwrap_or_else(Alarm::new);
+                self.alarms.insert(mount.point.clone(), alarm);
+            }
+        }
+    }
+
+    /// A server that is away would block the look, so it must be asked for by name.
+    fn wants(&self, mount: &Mount) -> bool {
+        mount.point == self.written || (!mount.is_remote() && self.pattern.is_match(&mount.point))
     }
 }
 

@@ -53,6 +53,10 @@ impl System for Fake {
     }
 
     fn disk_space(&self, point: &str) -> Result<DiskSpace, SystemError> {
+        if point == "/broken" {
+            let source = io::Error::from(io::ErrorKind::PermissionDenied);
+            return Err(SystemError::DiskSpace { point: point.to_owned(), source });
+        }
         let disks = self.disks.borrow();
         let (_, used) = disks.iter().find(|(mount, _)| mount.point == point).unwrap();
         Ok(DiskSpace { used: *used, available: 100 - used })
@@ -192,6 +196,17 @@ fn remote_file_systems_are_asked_only_by_name() {
     let mut bench = Bench::new(json!({"diskusage": [{"/srv/nfs": "50%"}]}));
     bench.system.mount("/srv/nfs", "nfs4", 99);
     assert_eq!(bench.run_to(Duration::ZERO).len(), 1);
+}
+
+#[test]
+fn a_broken_file_system_does_not_hide_the_others() {
+    let config = json!({"diskusage": [{"/.*": 90}, {"emitatstartup": false}]});
+    let mut bench = Bench::new(config);
+    bench.system.mount("/broken", "ext4", 0);
+    bench.system.mount("/data", "ext4", 50);
+    assert!(bench.run_to(MINUTE).is_empty());
+    bench.system.mount("/data", "ext4", 95);
+    assert_eq!(bench.seconds_to(MINUTE * 2), [120]);
 }
 
 #[test]
