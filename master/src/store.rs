@@ -1,0 +1,455 @@
+//! All that the master remembers, in the domain's terms: the event log and its readers' cursors, the registry's
+//! entries, jobs with their returns, what is pending, and how far each minion's outbox has come. Whatever a write
+//! brings is on the disk before the write returns. The engine beneath is an embedded one; nothing here asks for what
+//! a replicated log with a key-value view could not do.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use drover_pki::MinionId;
+use drover_proto::{
+    event::{Event, NewEvent},
+    id::{BootId, JobId},
+    job::JobRecord,
+};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+mod batch;
+mod engine;
+mod entry;
+mod keys;
+mod log;
+mod registry_value;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::Batch;
+pub use engine::{EngineError, StartError};
+pub use entry::{JobEntry, PendingEntry};
+pub use log::Damaged;
+
+use engine::{Change, Engine};
+use keys::ledger;
+use log::Recent;
+use writer::{Write, Writer};
+
+/// The format that this version writes. An older one is migrated as it is opened, a newer one is refused.
+const FORMAT: u32 = 1;
+/// Writes that wait for the writer before the next one has to.
+const QUEUE: usize = 4096;
+
+/// How long the event log keeps events, and how many bytes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Older events go.
+    pub age: Duration,
+    /// The oldest events go when there are more bytes.
+    pub bytes: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: Duration::from_secs(30 * 24 * 3600), bytes: 1 << 30 }
+    }
+}
+
+/// Why the store does not open.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The engine does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The engine failed as it was read.
+    #[error("read the store as it opens")]
+    Read(#[source] ReadError),
+    /// The engine failed as it was written.
+    #[error("write to the store as it opens")]
+    Write(#[source] EngineError),
+    /// A later version wrote it.
+    #[error(
+        "the store has format {found}, this version reads up to format {FORMAT}: install the version that wrote it"
+    )]
+    Newer {
+        /// The format found.
+        found: u32,
+    },
+    /// The writer's thread does not start.
+    #[error("start the store's writer")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A write that is not acknowledged: the engine has failed, and the master should end.
+#[derive(Debug, Error)]
+#[error("the store no longer takes writes; the log tells why")]
+pub struct StoreError;
+
+/// A read that failed.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The event log has a value that cannot be read.
+    #[error(transparent)]
+    Log(#[from] Damaged),
+    /// An entry cannot be read.
+    #[error("the entry `{key}` of the store is damaged")]
+    Entry {
+        /// Its key, escaped.
+        key: String,
+        /// What the decoder says.
+        source: rmp_serde::decode::Error,
+    },
+}
+
+/// Why a registry entry was not written.
+#[derive(Debug, Error)]
+pub enum PutError {
+    /// Somebody else has written it since it was read.
+    #[error("the entry has changed since it was read")]
+    Conflict,
+    /// The store no longer takes writes.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The version of a registry entry, which compare-and-set compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision(u64);
+
+/// The seqs that a batch's events were given; `last` is before `first` where it had none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Of its first event.
+    pub first: u64,
+    /// Of its last event.
+    pub last: u64,
+}
+
+/// A handle to the store; clones share it.
+#[derive(Clone)]
+pub struct Store {
+    engine: Arc<Engine>,
+    recent: Arc<Mutex<Recent>>,
+    last: watch::Receiver<u64>,
+    writes: mpsc::Sender<Write>,
+}
+
+impl Store {
+    /// Opens the store in a directory, makes it where there is none, and starts its writer, which ends when the last
+    /// handle is dropped.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(directory: &Path, retention: Retention) -> Result<Self, OpenError> {
+        let engine = Arc::new(Engine::start(directory)?);
+        check_format(&engine)?;
+        let (seq, offset) = end_of_log(&engine).map_err(OpenError::Read)?;
+        let (last_seq, last) = watch::channel(seq);
+        let recent = Arc::<Mutex<Recent>>::default();
+        let (writes, mut queue) = mpsc::channel(QUEUE);
+        let writer = Writer::new(engine.clone(), recent.clone(), last_seq, offset, retention);
+        thread::Builder::new()
+            .name("store".into())
+            .spawn(move || {
+                if let Err(error) = writer.run(&mut queue) {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+                }
+            })
+            .map_err(OpenError::Thread)?;
+        Ok(Self { engine, recent, last, writes })
+    }
+
+    /// Returns when the batch is durable.
+    ///
+    /// # Errors
+    /// When the engine has failed; the batch may then be lost.
+    pub async fn write(&self, batch: Batch) -> Result<Appended, StoreError> {
+        self.submit(batch).await?.wait().await
+    }
+
+    /// Hands the batch in, and returns before it is durable: batches are written in the order they are handed in.
+    ///
+    /// # Errors
+    /// When the engine has failed.
+    pub async fn submit(&self, batch: Batch) -> Result<Submitted, StoreError> {
+        let (done, answer) = oneshot::channel();
+        self.writes.send(Write::Batch { batch, done }).await.map_err(|_| StoreError)?;
+        Ok(Submitted(answer))
+    }
+
+    /// Appends one event; returns when it is durable.
+    ///
+    /// # Errors
+    /// When the engine has failed; the event may then be lost.
+    pub async fn append(&self, event: NewEvent) -> Result<u64, StoreError> {
+        self.write(event.into()).await.map(|appended| appended.last)
+    }
+
+    /// The seq of the newest durable event; 0 where there was never one.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        *self.last.borrow()
+    }
+
+    /// The seq of the oldest event that is kept.
+    ///
+    /// # Errors
+    /// When the engine has failed.
+    pub fn first_seq(&self) -> Result<u64, ReadError> {
+        let mut log = self.engine.range(&[ledger::EVENT], &keys::end_of(ledger::EVENT));
+        Ok(log.next().transpose()?.map_or(1, |(key, _)| keys::event_seq(&key)))
+    }
+
+    /// Tells when there are newer durable events.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.last.clone()
+    }
+
+    /// Up to about `limit` durable events after `seq`, in their order. Where the first of them is not `seq + 1`, retention
+    /// has removed what is missing. Empty at the end of the log.
+    ///
+    /// # Errors
+    /// When the engine has failed or the log is damaged.
+    pub async fn events(&self, seq: u64, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
+        if seq >= self.last_seq() {
+            return Ok(Vec::new());
+        }
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).after(seq, limit);
+        if let Some(events) = recent {
+            return Ok(events);
+        }
+        let (engine, last) = (self.engine.clone(), self.last_seq());
+        // The log may be read from the disk.
+        tokio::task::spawn_blocking(move || read_log(&engine, seq, last, limit))
+            .await
+            .expect("reading the log does not panic")
+    }
+
+    /// How far a reader of the log has come, if it ever said so.
+    ///
+    /// # Errors
+    /// When the engine has failed or the entry is damaged.
+    pub fn cursor(&self, name: &str) -> Result<Option<u64>, ReadError> {
+        self.entry(&keys::named(ledger::CURSOR, name))
+    }
+
+    /// Remembers how far a reader of the log has come. To move it together with what the reader writes, use
+    /// [`Batch::cursor`].
+    ///
+    /// # Errors
+    /// When the engine has failed.
+    pub async fn set_cursor(&self, name: &str, seq: u64) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.cursor(name, seq);
+        self.write(batch).await.map(drop)
+    }
+
+    /// Every registry entry, for a master that starts.
+    ///
+    /// # Errors
+    /// When the engine has failed or an entry is damaged.
+    pub fn registry<T: DeserializeOwned>(&self) -> Result<Vec<(Revision, T)>, ReadError> {
+        self.engine
+            .range(&[ledger::REGISTRY], &keys::end_of(ledger::REGISTRY))
+            .map(|entry| {
+                let (key, value) = entry?;
+                let (revision, bytes) = registry_value::split(&value);
+                Ok((revision, decode(&key, bytes)?))
+            })
+            .collect()
+    }
+
+    /// Writes a registry entry if its revision is still `expected` (`None`: there is no entry), together with a batch.
+    /// Returns when it is durable.
+    ///
+    /// # Errors
+    /// When somebody else was first, or the engine has failed.
+    pub async fn put_registry<T: serde::Serialize>(
+        &self,
+        id: &MinionId,
+        expected: Option<Revision>,
+        entry: &T,
+        batch: Batch,
+    ) -> Result<Revision, PutError> {
+        let (done, answer) = oneshot::channel();
+        let key = keys::named(ledger::REGISTRY, id.as_str());
+        let entry = batch::encode(entry);
+        let write = Write::Registry { key, expected, entry, batch, done };
+        self.writes.send(write).await.map_err(|_| StoreError)?;
+        answer.await.map_err(|_| StoreError)?
+    }
+
+    /// The newest manifest that was imported from a station; 0 for none.
+    ///
+    /// # Errors
+    /// When the engine has failed or the entry is damaged.
+    pub fn manifest(&self, station: &str) -> Result<u64, ReadError> {
+        Ok(self.entry(&keys::named(ledger::MANIFEST, station))?.unwrap_or(0))
+    }
+
+    /// How far this boot's outbox is in the store; 0 for nothing.
+    ///
+    /// # Errors
+    /// When the engine has failed or the entry is damaged.
+    pub fn outbox(&self, minion: &MinionId, boot: BootId) -> Result<u64, ReadError> {
+        let mark: Option<(BootId, u64)> = self.entry(&keys::outbox(minion))?;
+        // A device runs one agent: what another boot of it had is over.
+        Ok(mark.filter(|(of, _)| *of == boot).map_or(0, |(_, through)| through))
+    }
+
+    /// A job.
+    ///
+    /// # Errors
+    /// When the engine has failed or the entry is damaged.
+    pub fn job(&self, jid: &JobId) -> Result<Option<JobRecord>, ReadError> {
+        self.entry(&keys::named(ledger::JOB, jid.as_str()))
+    }
+
+    /// The newest jobs, newest first, before `before` where that is given.
+    ///
+    /// # Errors
+    /// When the engine has failed or an entry is damaged.
+    pub fn jobs(&self, before: Option<&JobId>, limit: usize) -> Result<Vec<JobRecord>, ReadError> {
+        let until = before.map_or_else(
+            || keys::end_of(ledger::JOB).to_vec(),
+            |jid| keys::named(ledger::JOB, jid.as_str()),
+        );
+        let newest = self.engine.range(&[ledger::JOB], &until).rev().take(limit);
+        newest
+            .map(|entry| {
+                entry.map_err(ReadError::from).and_then(|(key, value)| decode(&key, &value))
+            })
+            .collect()
+    }
+
+    /// Where a job stands on each of its minions.
+    ///
+    /// # Errors
+    /// When the engine has failed or an entry is damaged.
+    pub fn job_entries(&self, jid: &JobId) -> Result<Vec<(MinionId, JobEntry)>, ReadError> {
+        let (from, until) = keys::job_entries(jid);
+        let entries = self.engine.range(&from, &until);
+        entries
+            .filter_map(|entry| match entry {
+                Ok((key, value)) => {
+                    let minion = keys::last_part(&key).parse().ok()?;
+                    Some(decode(&key, &value).map(|entry| (minion, entry)))
+                }
+                Err(error) => Some(Err(error.into())),
+            })
+            .collect()
+    }
+
+    /// The jobs that are not over for every minion, oldest first.
+    ///
+    /// # Errors
+    /// When the engine has failed.
+    pub fn active_jobs(&self) -> Result<Vec<JobId>, ReadError> {
+        let active = self.engine.range(&[ledger::ACTIVE_JOB], &keys::end_of(ledger::ACTIVE_JOB));
+        let mut jids = Vec::new();
+        for entry in active {
+            let (key, _) = entry?;
+            jids.extend(std::str::from_utf8(&key[1..]).ok().and_then(|jid| jid.parse().ok()));
+        }
+        Ok(jids)
+    }
+
+    /// Everything that is kept for minions that are away: by minion, oldest first.
+    ///
+    /// # Errors
+    /// When the engine has failed or an entry is damaged.
+    pub fn pending(&self) -> Result<Vec<PendingEntry>, ReadError> {
+        let pending = self.engine.range(&[ledger::PENDING], &keys::end_of(ledger::PENDING));
+        pending
+            .map(|entry| {
+                entry.map_err(ReadError::from).and_then(|(key, value)| decode(&key, &value))
+            })
+            .collect()
+    }
+
+    /// Returns when the engine has failed and nothing more is written.
+    pub async fn failed(&self) {
+        self.writes.closed().await;
+    }
+
+    fn entry<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, ReadError> {
+        self.engine.value(key)?.map(|value| decode(key, &value)).transpose()
+    }
+}
+
+/// A batch that was handed in.
+pub struct Submitted(oneshot::Receiver<Result<Appended, StoreError>>);
+
+impl Submitted {
+    /// Returns when it is durable.
+    ///
+    /// # Errors
+    /// When the engine has failed; the batch may then be lost.
+    pub async fn wait(self) -> Result<Appended, StoreError> {
+        self.0.await.map_err(|_| StoreError)?
+    }
+}
+
+fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, ReadError> {
+    rmp_serde::from_slice(value)
+        .map_err(|source| ReadError::Entry { key: key.escape_ascii().to_string(), source })
+}
+
+/// Marks a new store with the format. There is no older format yet: the first migration goes here.
+fn check_format(engine: &Engine) -> Result<(), OpenError> {
+    let found = engine.value(keys::FORMAT).map_err(|error| OpenError::Read(error.into()))?;
+    match found.map(|value| value.as_slice().try_into().map_or(u32::MAX, u32::from_be_bytes)) {
+        Some(FORMAT) => Ok(()),
+        Some(found) => Err(OpenError::Newer { found }),
+        None => {
+            let value = Some(FORMAT.to_be_bytes().to_vec());
+            let change = Change { key: keys::FORMAT.to_vec(), value };
+            engine.apply(vec![change]).and_then(|()| engine.flush()).map_err(OpenError::Write)
+        }
+    }
+}
+
+/// The newest event's seq, and the bytes of the log so far.
+fn end_of_log(engine: &Engine) -> Result<(u64, u64), ReadError> {
+    let mut log = engine.range(&[ledger::EVENT], &keys::end_of(ledger::EVENT)).rev();
+    let Some((key, value)) = log.next().transpose()? else { return Ok((0, 0)) };
+    let first = keys::event_seq(&key);
+    let header = log::header(first, &value)?;
+    let count = log::events(first, &value)?.len() as u64;
+    Ok((first + count - 1, header.offset + value.len() as u64))
+}
+
+fn read_log(
+    engine: &Engine,
+    seq: u64,
+    last: u64,
+    limit: usize,
+) -> Result<Vec<Arc<Event>>, ReadError> {
+    // The chunk that `seq + 1` lies in begins at or before it.
+    let from = engine
+        .range(&[ledger::EVENT], &keys::event(seq + 2))
+        .next_back()
+        .transpose()?
+        .map_or_else(|| keys::event(seq + 1), |(key, _)| key);
+    let mut events = Vec::new();
+    for entry in engine.range(&from, &keys::event(last + 1)) {
+        let (key, value) = entry?;
+        let chunk = log::events(keys::event_seq(&key), &value)?;
+        // What is applied and not yet flushed is not there for readers.
+        events.extend(chunk.into_iter().filter(|e| e.seq > seq && e.seq <= last).map(Arc::new));
+        if events.len() >= limit {
+            break;
+        }
+    }
+    Ok(events)
+}

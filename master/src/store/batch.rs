@@ -1,0 +1,101 @@
+//! What one write to the store brings: events and entries that become durable together or not at all. One record of
+//! a replicated log could carry the same; no batch depends on what a ledger holds.
+
+use drover_pki::MinionId;
+use drover_proto::{
+    event::NewEvent,
+    id::{BootId, JobId},
+    job::JobRecord,
+};
+use serde::Serialize;
+
+use super::{
+    engine::Change,
+    entry::{JobEntry, PendingEntry},
+    keys::{self, ledger},
+};
+
+/// Events and entries that become durable together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub(super) events: Vec<NewEvent>,
+    pub(super) changes: Vec<Change>,
+}
+
+impl Batch {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.changes.is_empty()
+    }
+
+    /// Appends an event.
+    pub fn event(&mut self, event: NewEvent) {
+        self.events.push(event);
+    }
+
+    /// Journals a job, as one that is not yet over.
+    pub fn job(&mut self, job: &JobRecord) {
+        self.put(keys::named(ledger::JOB, job.jid.as_str()), job);
+        self.put(keys::named(ledger::ACTIVE_JOB, job.jid.as_str()), &());
+    }
+
+    /// A job that is over for every minion.
+    pub fn job_over(&mut self, jid: &JobId) {
+        self.remove(keys::named(ledger::ACTIVE_JOB, jid.as_str()));
+    }
+
+    /// Where a job stands on one minion, with its return.
+    pub fn job_entry(&mut self, jid: &JobId, minion: &MinionId, entry: &JobEntry) {
+        self.put(keys::job_entry(jid, minion), entry);
+    }
+
+    /// Keeps a job for a minion that is away.
+    pub fn pending(&mut self, entry: &PendingEntry) {
+        self.put(keys::pending(&entry.minion, &entry.jid), entry);
+    }
+
+    /// A job that is no longer kept for a minion.
+    pub fn pending_over(&mut self, minion: &MinionId, jid: &JobId) {
+        self.remove(keys::pending(minion, jid));
+    }
+
+    /// Every outbox entry of this minion and boot up to `through` came with this batch or before it.
+    pub fn outbox(&mut self, minion: &MinionId, boot: BootId, through: u64) {
+        self.put(keys::outbox(minion), &(boot, through));
+    }
+
+    /// Moves a reader's cursor: it has dealt with everything up to `seq`.
+    pub fn cursor(&mut self, name: &str, seq: u64) {
+        self.put(keys::named(ledger::CURSOR, name), &seq);
+    }
+
+    /// The newest manifest that was imported from a station.
+    pub fn manifest(&mut self, station: &str, number: u64) {
+        self.put(keys::named(ledger::MANIFEST, station), &number);
+    }
+
+    fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
+        self.changes.push(Change { key, value: Some(encode(value)) });
+    }
+
+    fn remove(&mut self, key: Vec<u8>) {
+        self.changes.push(Change { key, value: None });
+    }
+}
+
+impl From<NewEvent> for Batch {
+    fn from(event: NewEvent) -> Self {
+        Self { events: vec![event], changes: Vec::new() }
+    }
+}
+
+pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).expect("the store's entries have a MessagePack form")
+}

@@ -1,0 +1,60 @@
+//! The layout of the store's keys: one letter for the ledger, then what sorts as the ledger is read.
+//! Minion ids have no NUL, so NUL ends one.
+
+use drover_pki::MinionId;
+use drover_proto::id::JobId;
+
+pub(super) const FORMAT: &[u8] = b"!format";
+
+/// A ledger's letter.
+pub(super) mod ledger {
+    pub(in crate::store) const ACTIVE_JOB: u8 = b'a';
+    pub(in crate::store) const CURSOR: u8 = b'c';
+    pub(in crate::store) const EVENT: u8 = b'e';
+    pub(in crate::store) const JOB: u8 = b'j';
+    pub(in crate::store) const MANIFEST: u8 = b'm';
+    pub(in crate::store) const OUTBOX: u8 = b'o';
+    pub(in crate::store) const PENDING: u8 = b'p';
+    pub(in crate::store) const REGISTRY: u8 = b'r';
+    pub(in crate::store) const JOB_ENTRY: u8 = b's';
+}
+
+/// The first key after a whole ledger.
+pub(super) const fn end_of(ledger: u8) -> [u8; 1] {
+    [ledger + 1]
+}
+
+pub(super) fn named(ledger: u8, name: &str) -> Vec<u8> {
+    [&[ledger], name.as_bytes()].concat()
+}
+
+pub(super) fn event(seq: u64) -> Vec<u8> {
+    [&[ledger::EVENT][..], &seq.to_be_bytes()].concat()
+}
+
+pub(super) fn event_seq(key: &[u8]) -> u64 {
+    key.get(1..9).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
+}
+
+pub(super) fn job_entry(jid: &JobId, minion: &MinionId) -> Vec<u8> {
+    [&[ledger::JOB_ENTRY], jid.as_str().as_bytes(), &[0], minion.as_str().as_bytes()].concat()
+}
+
+pub(super) fn job_entries(jid: &JobId) -> (Vec<u8>, Vec<u8>) {
+    let from = named(ledger::JOB_ENTRY, jid.as_str());
+    ([&from[..], &[0]].concat(), [&from[..], &[1]].concat())
+}
+
+/// The name after the last separator: the minion of a job's entry.
+pub(super) fn last_part(key: &[u8]) -> &str {
+    let part = key.rsplit(|&byte| byte == 0).next().unwrap_or_default();
+    std::str::from_utf8(part).unwrap_or_default()
+}
+
+pub(super) fn pending(minion: &MinionId, jid: &JobId) -> Vec<u8> {
+    [&[ledger::PENDING], minion.as_str().as_bytes(), &[0], jid.as_str().as_bytes()].concat()
+}
+
+pub(super) fn outbox(minion: &MinionId) -> Vec<u8> {
+    named(ledger::OUTBOX, minion.as_str())
+}

@@ -1,0 +1,222 @@
+//! The one thread that writes. It takes whatever waits, gives events their numbers, applies all of it as one batch,
+//! flushes once, and only then tells the writers.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use drover_proto::event::{Event, NewEvent};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::{NoContext, Uuid};
+
+use super::{
+    Appended, PutError, Retention, Revision, StoreError,
+    batch::Batch,
+    engine::{Change, Engine, EngineError},
+    keys::{self, ledger},
+    log::{self, Chunk, Recent},
+    registry_value,
+};
+
+/// No more writes than this share one flush, so that the first of them does not wait for ever.
+const MOST_WRITES: usize = 1024;
+/// How many values of the log one pass of retention removes, so that no writer waits long for it.
+const MOST_REMOVED: usize = 256;
+
+pub(super) enum Write {
+    Batch {
+        batch: Batch,
+        done: oneshot::Sender<Result<Appended, StoreError>>,
+    },
+    /// A registry entry, if its revision is still the expected one.
+    Registry {
+        key: Vec<u8>,
+        expected: Option<Revision>,
+        entry: Vec<u8>,
+        batch: Batch,
+        done: oneshot::Sender<Result<Revision, PutError>>,
+    },
+}
+
+/// Where a flushed write's answer goes.
+enum Answer {
+    Batch(oneshot::Sender<Result<Appended, StoreError>>, Appended),
+    Registry(oneshot::Sender<Result<Revision, PutError>>, Revision),
+}
+
+pub(super) struct Writer {
+    engine: Arc<Engine>,
+    recent: Arc<Mutex<Recent>>,
+    last: watch::Sender<u64>,
+    retention: Retention,
+    /// The seq of the newest event, durable or not.
+    seq: u64,
+    /// Bytes of the log so far, removed ones too.
+    offset: u64,
+    changes: Vec<Change>,
+    appended: Vec<(usize, Arc<Event>)>,
+    answers: Vec<Answer>,
+    revisions: HashMap<Vec<u8>, Revision>,
+    chunk: Option<Chunk>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        recent: Arc<Mutex<Recent>>,
+        last: watch::Sender<u64>,
+        offset: u64,
+        retention: Retention,
+    ) -> Self {
+        let seq = *last.borrow();
+        Self {
+            engine,
+            recent,
+            last,
+            retention,
+            seq,
+            offset,
+            changes: Vec::new(),
+            appended: Vec::new(),
+            answers: Vec::new(),
+            revisions: HashMap::new(),
+            chunk: None,
+        }
+    }
+
+    /// Until every handle is gone, or the engine fails: what is on the disk is then unknown, so nothing more is
+    /// written over it.
+    pub(super) fn run(mut self, writes: &mut mpsc::Receiver<Write>) -> Result<(), EngineError> {
+        while let Some(write) = writes.blocking_recv() {
+            // The one clock of the store: when events were appended.
+            let now = log::to_microsecond(Timestamp::now());
+            let mut taken = self.take(write, now);
+            for _ in 1..MOST_WRITES {
+                let Ok(write) = writes.try_recv() else { break };
+                taken = taken.and_then(|()| self.take(write, now));
+            }
+            taken.and_then(|()| self.commit(now))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, write: Write, now: Timestamp) -> Result<(), EngineError> {
+        match write {
+            Write::Batch { batch, done } => {
+                let appended = self.take_batch(batch, now);
+                self.answers.push(Answer::Batch(done, appended));
+            }
+            Write::Registry { key, expected, entry, batch, done } => {
+                let current = match self.revisions.get(&key) {
+                    Some(&revision) => Some(revision),
+                    None => self.engine.value(&key)?.as_deref().and_then(registry_value::revision),
+                };
+                if current != expected {
+                    // The writer may be gone; nobody else wants to know.
+                    let _ = done.send(Err(PutError::Conflict));
+                    return Ok(());
+                }
+                let revision = Revision(current.map_or(1, |revision| revision.0 + 1));
+                self.revisions.insert(key.clone(), revision);
+                let value = Some(registry_value::join(revision, &entry));
+                self.changes.push(Change { key, value });
+                self.take_batch(batch, now);
+                self.answers.push(Answer::Registry(done, revision));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_batch(&mut self, batch: Batch, now: Timestamp) -> Appended {
+        let first = self.seq + 1;
+        for event in batch.events {
+            self.append(event, now);
+        }
+        self.changes.extend(batch.changes);
+        Appended { first, last: self.seq }
+    }
+
+    fn append(&mut self, event: NewEvent, now: Timestamp) {
+        self.seq += 1;
+        let event = Event {
+            id: time_ordered_id(now),
+            seq: self.seq,
+            ts: now,
+            at: event.at.map(log::to_microsecond),
+            tag: event.tag,
+            minion: event.minion,
+            data: event.data,
+        };
+        let chunk = self.chunk.get_or_insert_with(|| Chunk::new(self.seq));
+        let length = chunk.push(&event);
+        if chunk.is_full() {
+            self.close_chunk();
+        }
+        self.appended.push((length, Arc::new(event)));
+    }
+
+    fn close_chunk(&mut self) {
+        if let Some(chunk) = self.chunk.take() {
+            let key = keys::event(chunk.first);
+            let value = chunk.close(self.offset);
+            self.offset += value.len() as u64;
+            self.changes.push(Change { key, value: Some(value) });
+        }
+    }
+
+    fn commit(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        self.close_chunk();
+        self.expire(now)?;
+        self.engine.apply(std::mem::take(&mut self.changes))?;
+        // Durable from here on; nothing above told anybody, everything below does.
+        self.engine.flush()?;
+        self.revisions.clear();
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for (length, event) in self.appended.drain(..) {
+            recent.push(length, event);
+        }
+        drop(recent);
+        self.last.send_if_modified(|last| std::mem::replace(last, self.seq) != self.seq);
+        for answer in self.answers.drain(..) {
+            // A writer that no longer waits loses nothing: what it wrote is durable.
+            match answer {
+                Answer::Batch(done, appended) => drop(done.send(Ok(appended))),
+                Answer::Registry(done, revision) => drop(done.send(Ok(revision))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest values of the log that are past their age or over the size. The newest one always stays,
+    /// because seqs go on from it.
+    fn expire(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        let age = SignedDuration::try_from(self.retention.age).unwrap_or(SignedDuration::MAX);
+        let oldest = now.checked_sub(age).unwrap_or(Timestamp::MIN);
+        let until = keys::event(self.seq);
+        let mut values = self.engine.range(&[ledger::EVENT], &until).peekable();
+        for _ in 0..MOST_REMOVED {
+            let Some(value) = values.next().transpose()? else { break };
+            if values.peek().is_none() {
+                break;
+            }
+            let (key, value) = value;
+            let keep = log::header(keys::event_seq(&key), &value).is_ok_and(|header| {
+                header.newest >= oldest && self.offset - header.offset <= self.retention.bytes
+            });
+            if keep {
+                break;
+            }
+            self.changes.push(Change { key, value: None });
+        }
+        Ok(())
+    }
+}
+
+/// A UUIDv7 of this time.
+fn time_ordered_id(now: Timestamp) -> Uuid {
+    let since = Duration::try_from(now.as_duration()).unwrap_or_default();
+    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
+}
