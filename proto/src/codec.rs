@@ -3,10 +3,17 @@
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use thiserror::Error;
 
 /// The deepest nesting of maps and lists that is read.
 pub const MAX_DEPTH: usize = 64;
+
+/// The deepest nesting of a value within a message: what is left of [`MAX_DEPTH`] for the message around it.
+pub const MAX_VALUE_DEPTH: usize = MAX_DEPTH - 8;
+
+/// The longest frame on the wire, in bytes.
+pub const MAX_FRAME: usize = 1 << 20;
 
 /// A message that cannot be written: a value in it has no MessagePack form.
 #[derive(Debug, Error)]
@@ -34,7 +41,24 @@ pub enum DecodeError {
 /// # Errors
 /// When a value has no MessagePack form.
 pub fn encode<M: Serialize>(message: &M) -> Result<Bytes, EncodeError> {
-    rmp_serde::to_vec_named(message).map(Bytes::from).map_err(EncodeError)
+    let frame = rmp_serde::to_vec_named(message).map_err(EncodeError)?;
+    // A frame may wait for long in a queue that counts its length; it keeps no spare room.
+    Ok(Bytes::from(frame.into_boxed_slice()))
+}
+
+/// Whether a value's nesting leaves the message around it readable.
+#[must_use]
+pub fn is_shallow(value: &Value) -> bool {
+    fn within(value: &Value, levels: usize) -> bool {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+            Value::Array(items) => levels > 0 && items.iter().all(|item| within(item, levels - 1)),
+            Value::Object(fields) => {
+                levels > 0 && fields.values().all(|field| within(field, levels - 1))
+            }
+        }
+    }
+    within(value, MAX_VALUE_DEPTH)
 }
 
 /// The message in a frame.

@@ -5,9 +5,14 @@ pub mod codec;
 pub mod digest;
 pub mod event;
 pub mod glob;
+pub mod grains;
 pub mod id;
 pub mod job;
 pub mod message;
-
+pub mod outbox;
+pub mod session;
+pub mod target;
+pub mod tunnel;
+pub mod zmtp;
 
 pub use drover_pki::MinionId;
