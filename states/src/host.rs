@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::docker::ContainerEngine;
 use crate::files::FileSource;
 
 /// The surroundings of a run.
@@ -12,6 +13,7 @@ pub struct Host {
     files: Arc<dyn FileSource>,
     grains: Map<String, Value>,
     pillar: Map<String, Value>,
+    engine: Option<Arc<dyn ContainerEngine>>,
 }
 
 impl Host {
@@ -22,7 +24,20 @@ impl Host {
         grains: Map<String, Value>,
         pillar: Map<String, Value>,
     ) -> Self {
-        Self { files, grains, pillar }
+        Self { files, grains, pillar, engine: None }
+    }
+
+    /// The same host with a container engine.
+    #[must_use]
+    pub fn with_engine(mut self, engine: Arc<dyn ContainerEngine>) -> Self {
+        self.engine = Some(engine);
+        self
+    }
+
+    /// The container engine, where the device has one.
+    #[must_use]
+    pub fn engine(&self) -> Option<&dyn ContainerEngine> {
+        self.engine.as_deref()
     }
 
     /// Where `salt://` leads.

@@ -2,6 +2,7 @@
 //! gates them, and the state modules. The minion runs them; the master compiles previews and pillar.
 
 pub mod diagnostic;
+pub mod docker;
 pub mod files;
 pub mod host;
 pub mod module;

@@ -7,6 +7,9 @@ use std::future::Future;
 
 use serde_json::{Map, Value};
 
+use crate::docker::{
+    ContainerAbsent, ContainerRunning, ContainerStopped, ImageAbsent, ImagePresent,
+};
 use crate::host::Host;
 
 mod arguments;
@@ -130,5 +133,10 @@ macro_rules! modules {
 }
 
 modules! {
+    "docker_container.absent" => ContainerAbsent(ContainerAbsent),
+    "docker_container.running" => ContainerRunning(ContainerRunning),
+    "docker_container.stopped" => ContainerStopped(ContainerStopped),
+    "docker_image.absent" => ImageAbsent(ImageAbsent),
+    "docker_image.present" => ImagePresent(ImagePresent),
     "test.nop" => TestNop(test::Nop),
 }

@@ -162,7 +162,10 @@ mod tests {
     #[test]
     fn name_without_tag_means_latest() {
         assert_eq!(parsed("busybox"), "busybox:latest");
-        assert_eq!(parsed("registry.example:5000/fleet/rfid"), "registry.example:5000/fleet/rfid:latest");
+        assert_eq!(
+            parsed("registry.example:5000/fleet/rfid"),
+            "registry.example:5000/fleet/rfid:latest"
+        );
     }
 
     #[test]
@@ -180,7 +183,9 @@ mod tests {
 
     #[test]
     fn names_that_no_registry_takes_are_refused() {
-        for text in ["", "a b", "A/b", "a//b", "a:", "a:b:c", "a@sha256:12", "http://r/a", "host:x/a"] {
+        for text in
+            ["", "a b", "A/b", "a//b", "a:", "a:b:c", "a@sha256:12", "http://r/a", "host:x/a"]
+        {
             assert!(text.parse::<ImageReference>().is_err(), "{text}");
         }
     }

@@ -73,12 +73,15 @@ impl BollardEngine {
     }
 
     /// Asks, and puts the engine's no in the words of the attempt.
-    async fn ask<T>(
+    async fn ask<T, F>(
         &self,
         attempt: String,
         at_most: Duration,
-        request: impl AsyncFnOnce(Docker) -> Result<T, Error>,
-    ) -> Result<T, EngineError> {
+        request: impl FnOnce(Docker) -> F,
+    ) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let client = self.client().await?;
         match within(&attempt, at_most, request(client)).await? {
             Ok(answer) => Ok(answer),
@@ -101,7 +104,10 @@ impl BollardEngine {
             error @ (Error::JsonDataError { .. } | Error::JsonSerdeError { .. }) => {
                 EngineError::Garbled { attempt, source: Box::new(error) }
             }
-            #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is, it did not get through")]
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "whatever else there is, it did not get through"
+            )]
             other => {
                 *self.client.lock().await = None;
                 EngineError::Unreachable { socket: self.socket.clone(), source: Box::new(other) }
@@ -111,7 +117,9 @@ impl BollardEngine {
 
     /// Refuses a pull that leaves the device without space; where the space cannot be read, pulls.
     async fn check_space(&self, attempt: &str) -> Result<(), EngineError> {
-        let info = self.ask(attempt.to_owned(), ANSWERS, async |docker| docker.info().await).await?;
+        let info = self
+            .ask(attempt.to_owned(), ANSWERS, |docker| async move { docker.info().await })
+            .await?;
         let Some(directory) = info.docker_root_dir.filter(|path| Path::new(path).is_dir()) else {
             return Ok(());
         };
@@ -159,7 +167,14 @@ impl ContainerEngine for BollardEngine {
         async move {
             let name = reference.to_string();
             let attempt = format!("inspect image `{name}`");
-            found(self.ask(attempt, ANSWERS, async |docker| docker.inspect_image(&name).await).await)
+            found(
+                self.ask(
+                    attempt,
+                    ANSWERS,
+                    |docker| async move { docker.inspect_image(&name).await },
+                )
+                .await,
+            )
         }
         .boxed()
     }
@@ -169,7 +184,7 @@ impl ContainerEngine for BollardEngine {
             let name = reference.to_string();
             let attempt = format!("ask the registry for `{name}`");
             let answer = self
-                .ask(attempt.clone(), ANSWERS, async |docker| {
+                .ask(attempt.clone(), ANSWERS, |docker| async move {
                     docker.inspect_registry_image(&name, None).await
                 })
                 .await?;
@@ -209,7 +224,7 @@ impl ContainerEngine for BollardEngine {
         async move {
             let name = reference.to_string();
             let options = RemoveImageOptionsBuilder::new().force(force).build();
-            let answer = self.ask(format!("remove image `{name}`"), ANSWERS, async |docker| {
+            let answer = self.ask(format!("remove image `{name}`"), ANSWERS, |docker| async move {
                 docker.remove_image(&name, Some(options), None).await
             });
             found(answer.await).map(drop)
@@ -219,9 +234,10 @@ impl ContainerEngine for BollardEngine {
 
     fn container<'a>(&'a self, name: &'a str) -> Answer<'a, Option<ContainerInspectResponse>> {
         async move {
-            let answer = self.ask(format!("inspect container `{name}`"), ANSWERS, async |docker| {
-                docker.inspect_container(name, None::<InspectContainerOptions>).await
-            });
+            let answer =
+                self.ask(format!("inspect container `{name}`"), ANSWERS, |docker| async move {
+                    docker.inspect_container(name, None::<InspectContainerOptions>).await
+                });
             found(answer.await)
         }
         .boxed()
@@ -230,7 +246,7 @@ impl ContainerEngine for BollardEngine {
     fn containers(&self, all: bool) -> Answer<'_, Vec<ContainerSummary>> {
         async move {
             let options = ListContainersOptionsBuilder::new().all(all).build();
-            self.ask("list containers".to_owned(), ANSWERS, async |docker| {
+            self.ask("list containers".to_owned(), ANSWERS, |docker| async move {
                 docker.list_containers(Some(options)).await
             })
             .await
@@ -242,7 +258,7 @@ impl ContainerEngine for BollardEngine {
         async move {
             let options = CreateContainerOptionsBuilder::new().name(name).build();
             let answer = self
-                .ask(format!("create container `{name}`"), ANSWERS, async |docker| {
+                .ask(format!("create container `{name}`"), ANSWERS, |docker| async move {
                     docker.create_container(Some(options), body).await
                 })
                 .await?;
@@ -253,7 +269,7 @@ impl ContainerEngine for BollardEngine {
 
     fn start<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
         async move {
-            self.ask(format!("start container `{name}`"), ANSWERS, async |docker| {
+            self.ask(format!("start container `{name}`"), ANSWERS, |docker| async move {
                 docker.start_container(name, None::<StartContainerOptions>).await
             })
             .await
@@ -268,9 +284,10 @@ impl ContainerEngine for BollardEngine {
                 options = options.t(grace);
             }
             let at_most = grace.map_or(AT_LONGEST, |grace| grace + ANSWERS);
-            let answer = self.ask(format!("stop container `{name}`"), at_most, async |docker| {
-                docker.stop_container(name, Some(options.build())).await
-            });
+            let answer =
+                self.ask(format!("stop container `{name}`"), at_most, |docker| async move {
+                    docker.stop_container(name, Some(options.build())).await
+                });
             found(answer.await).map(drop)
         }
         .boxed()
@@ -283,7 +300,7 @@ impl ContainerEngine for BollardEngine {
                 options = options.t(grace);
             }
             let at_most = grace.unwrap_or(GRACE) + ANSWERS;
-            self.ask(format!("restart container `{name}`"), at_most, async |docker| {
+            self.ask(format!("restart container `{name}`"), at_most, |docker| async move {
                 docker.restart_container(name, Some(options.build())).await
             })
             .await
@@ -294,7 +311,7 @@ impl ContainerEngine for BollardEngine {
     fn signal<'a>(&'a self, name: &'a str, signal: &'a str) -> Answer<'a, ()> {
         async move {
             let options = KillContainerOptionsBuilder::new().signal(signal).build();
-            self.ask(format!("send {signal} to container `{name}`"), ANSWERS, async |docker| {
+            self.ask(format!("send {signal} to container `{name}`"), ANSWERS, |docker| async move {
                 docker.kill_container(name, Some(options)).await
             })
             .await
@@ -304,7 +321,7 @@ impl ContainerEngine for BollardEngine {
 
     fn unpause<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
         async move {
-            self.ask(format!("unpause container `{name}`"), ANSWERS, async |docker| {
+            self.ask(format!("unpause container `{name}`"), ANSWERS, |docker| async move {
                 docker.unpause_container(name).await
             })
             .await
@@ -315,7 +332,7 @@ impl ContainerEngine for BollardEngine {
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> Answer<'a, ()> {
         async move {
             let options = RenameContainerOptionsBuilder::new().name(to).build();
-            self.ask(format!("rename container `{from}` to `{to}`"), ANSWERS, async |docker| {
+            self.ask(format!("rename container `{from}` to `{to}`"), ANSWERS, |docker| async move {
                 docker.rename_container(from, options).await
             })
             .await
@@ -326,9 +343,10 @@ impl ContainerEngine for BollardEngine {
     fn remove<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
         async move {
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-            let answer = self.ask(format!("remove container `{name}`"), ANSWERS, async |docker| {
-                docker.remove_container(name, Some(options)).await
-            });
+            let answer =
+                self.ask(format!("remove container `{name}`"), ANSWERS, |docker| async move {
+                    docker.remove_container(name, Some(options)).await
+                });
             found(answer.await).map(drop)
         }
         .boxed()
@@ -336,9 +354,12 @@ impl ContainerEngine for BollardEngine {
 
     fn logs<'a>(&'a self, name: &'a str, lines: usize) -> Answer<'a, String> {
         async move {
-            let options =
-                LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
-            self.ask(format!("read the log of container `{name}`"), ANSWERS, async |docker| {
+            let options = LogsOptionsBuilder::new()
+                .stdout(true)
+                .stderr(true)
+                .tail(&lines.to_string())
+                .build();
+            self.ask(format!("read the log of container `{name}`"), ANSWERS, |docker| async move {
                 let mut pieces = docker.logs(name, Some(options));
                 let mut text = String::new();
                 while let Some(piece) = pieces.next().await {
