@@ -36,7 +36,7 @@ fn events_reach_elasticsearch_once_whatever_is_killed() {
         node.url()
     ));
     fleet.enrol("rfid-1", &[]);
-    fleet.configure_minion("rfid-1", "heartbeat: 1s\nbeacons: {load: [{interval: 0.5}]}\n");
+    fleet.configure_minion("rfid-1", "heartbeat: 1s\nbeacons: {load: [{interval: 1}]}\n");
     fleet.start_master();
     fleet.register();
     fleet.start_minion("rfid-1");

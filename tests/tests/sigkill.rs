@@ -11,7 +11,7 @@ use drover_tests::{
 fn events_that_a_minion_queued_survive_a_killed_master_and_are_stored_once() {
     let mut fleet = Fleet::new();
     fleet.enrol("rfid-1", &[]);
-    fleet.configure_minion("rfid-1", "heartbeat: 1s\nbeacons: {load: [{interval: 0.2}]}\n");
+    fleet.configure_minion("rfid-1", "heartbeat: 1s\nbeacons: {load: [{interval: 1}]}\n");
     fleet.start_master();
     fleet.register();
     fleet.start_minion("rfid-1");
