@@ -4,11 +4,16 @@ pub mod authority;
 pub mod certificate;
 pub mod clock;
 pub mod csr;
+pub mod file;
 pub mod fingerprint;
+pub mod fleet;
 pub mod key;
+pub mod ledger;
+pub mod manifest;
 pub mod name;
 pub mod pem_text;
 pub mod profile;
+pub mod station;
 pub mod urn;
 pub mod verify;
 

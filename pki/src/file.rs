@@ -1,0 +1,232 @@
+//! Identity files on disk: keys in mode 0600, every file whole or absent (written beside, synced,
+//! renamed), none overwritten unasked. For the station's tool, the master and the minion alike.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustls_pki_types::CertificateDer;
+
+use crate::certificate::{Certificate, Unreadable};
+use crate::key::{KeyError, PrivateKey};
+use crate::pem_text::{PemError, decode_certificates};
+use crate::verify::{AnchorError, TrustAnchors};
+
+/// Why an identity file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system refused.
+    #[error("could not {attempted} `{}`", path.display())]
+    Io {
+        /// What was attempted, such as `read`.
+        attempted: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It is there already, and would have been overwritten.
+    #[error("`{}` exists already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It holds no certificates.
+    #[error("`{}` cannot be used as certificates", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: PemError,
+    },
+    /// It holds no usable key.
+    #[error("`{}` cannot be used as a private key", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// It holds no usable roots.
+    #[error("`{}` cannot be used as the trusted root", path.display())]
+    Anchors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: AnchorError,
+    },
+    /// Its first certificate cannot be read.
+    #[error("`{}` holds a certificate that cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Unreadable,
+    },
+    /// Certificate and key are not a pair.
+    #[error("`{}` is not the key of the certificate in `{}`", key.display(), certificate.display())]
+    NoPair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+}
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Its owner: mode 0600.
+    Private,
+    /// Everybody: mode 0644.
+    Public,
+}
+
+/// A certificate chain and its key: what a TLS end shows.
+#[derive(Debug)]
+pub struct Identity {
+    /// The leaf, then its issuing authority.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The leaf's key.
+    pub key: PrivateKey,
+}
+
+impl Identity {
+    /// Reads a pair such as `idevid.crt` and `idevid.key`, and checks that it is one.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, FileError> {
+        let chain = read_certificates(certificate)?;
+        let read = Certificate::read(&chain[0])
+            .map_err(|source| FileError::Unreadable { path: certificate.to_owned(), source })?;
+        let private = read_key(key)?;
+        if read.key == private.public().digest() {
+            Ok(Self { chain, key: private })
+        } else {
+            Err(FileError::NoPair { certificate: certificate.to_owned(), key: key.to_owned() })
+        }
+    }
+}
+
+/// Reads a file.
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(failed("read", path))
+}
+
+/// Reads the certificates in a PEM file; there is at least one.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let path_of = |source| FileError::Certificates { path: path.to_owned(), source };
+    decode_certificates(&read(path)?).map_err(path_of)
+}
+
+/// Reads an unencrypted private key.
+pub fn read_key(path: &Path) -> Result<PrivateKey, FileError> {
+    let text = zeroize::Zeroizing::new(read(path)?);
+    PrivateKey::from_pem(&text).map_err(|source| FileError::Key { path: path.to_owned(), source })
+}
+
+/// Reads the roots to trust, such as `root.crt`.
+pub fn read_anchors(path: &Path) -> Result<TrustAnchors, FileError> {
+    let text = read(path)?;
+    TrustAnchors::from_pem(&text)
+        .map_err(|source| FileError::Anchors { path: path.to_owned(), source })
+}
+
+/// Writes a file that does not exist yet: whole, or not at all.
+pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+    let staged = stage(path, bytes, access)?;
+    staged.persist_noclobber(path).map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => FileError::Exists { path: path.to_owned() },
+        _ => failed("write", path)(error.error),
+    })?;
+    sync_directory(directory(path))
+}
+
+/// Writes a file, in the place of one that may exist: at any moment there is the old one or the new.
+pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+    let staged = stage(path, bytes, access)?;
+    staged.persist(path).map_err(|error| failed("write", path)(error.error))?;
+    sync_directory(directory(path))
+}
+
+/// Makes a directory for its owner alone, and those above it as usual; one that exists is kept.
+pub fn create_private_directory(path: &Path) -> Result<(), FileError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(failed("make the directory", parent))?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other.map_err(failed("make the directory", path)),
+    }
+}
+
+/// Makes sure that names which were just given survive a power cut.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), FileError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(failed("sync", path))
+}
+
+pub(crate) fn failed(
+    attempted: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> FileError + use<> {
+    let path = path.to_owned();
+    move |source| FileError::Io { attempted, path, source }
+}
+
+fn stage(path: &Path, bytes: &[u8], access: Access) -> Result<tempfile::NamedTempFile, FileError> {
+    // A temporary file has mode 0600 from its first moment.
+    let staged = tempfile::Builder::new().prefix(".drover-").tempfile_in(directory(path));
+    let mut staged = staged.map_err(failed("write", path))?;
+    let written = staged.write_all(bytes).and_then(|()| match access {
+        Access::Private => Ok(()),
+        Access::Public => staged.as_file().set_permissions(Permissions::from_mode(0o644)),
+    });
+    written.and_then(|()| staged.as_file().sync_all()).map_err(failed("write", path))?;
+    Ok(staged)
+}
+
+/// The directory that a path lies in; `.` for a bare name.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_key_is_private_and_never_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.key");
+        create(&path, b"one", Access::Private).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        let refusal = create(&path, b"two", Access::Private).unwrap_err();
+        assert!(matches!(refusal, FileError::Exists { .. }));
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        replace(&path, b"three", Access::Public).unwrap();
+        assert_eq!((mode(&path), fs::read(&path).unwrap()), (0o644, b"three".to_vec()));
+        // Nothing is left beside it.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_certificate_with_another_ones_key_is_no_identity() {
+        let directory = tempfile::tempdir().unwrap();
+        let (crt, key) = (directory.path().join("a.crt"), directory.path().join("a.key"));
+        let now = jiff::Timestamp::constant(1_800_000_000, 0);
+        let root = crate::Authority::create_root(&"acme".parse().unwrap(), now).unwrap();
+        let pem = crate::pem_text::encode_certificates(&[root.der().clone()]);
+        create(&crt, pem.as_bytes(), Access::Public).unwrap();
+        replace(&key, root.key().to_pem().as_bytes(), Access::Private).unwrap();
+        assert_eq!(Identity::load(&crt, &key).unwrap().chain, [root.der().clone()]);
+        let other = PrivateKey::generate().unwrap();
+        replace(&key, other.to_pem().as_bytes(), Access::Private).unwrap();
+        assert!(matches!(Identity::load(&crt, &key), Err(FileError::NoPair { .. })));
+    }
+}

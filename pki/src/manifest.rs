@@ -1,0 +1,246 @@
+//! The manifest: what a station issued, numbered and signed with the station's own authority, on
+//! its way to the master's registry. A DSSE envelope around a JSON payload; its form is described
+//! in `docs/enrolment.md`.
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use jiff::Timestamp;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use webpki::EndEntityCert;
+
+use crate::authority::Authority;
+use crate::fingerprint::{Fingerprint, KeyDigest};
+use crate::key::KeyError;
+use crate::name::{HardwareSerial, MinionId, StationName};
+use crate::pem_text::{PemError, decode_certificates, encode_certificates};
+use crate::verify::{CertificateError, FactoryAuthority, TrustAnchors, verify_factory_authority};
+
+/// What is signed is a manifest, and no signature of it counts for anything else.
+const PAYLOAD_TYPE: &str = "application/vnd.drover.manifest+json";
+/// The payload's format. A newer one is refused.
+const FORMAT: u32 = 1;
+
+/// What a station issued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    format: u32,
+    /// The station that issued.
+    pub station: StationName,
+    /// Its place in the station's series, from 1. A lower number restores nothing.
+    pub number: u64,
+    /// Whether it lists everything that the station ever issued, not what is new alone.
+    pub all: bool,
+    /// When it was made, by the station's clock.
+    pub created: Timestamp,
+    /// The devices.
+    pub minions: Vec<ManifestEntry>,
+}
+
+/// A device in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestEntry {
+    /// The minion.
+    pub id: MinionId,
+    /// The device's hardware serial number.
+    pub serial: HardwareSerial,
+    /// SHA-256 of its birth certificate's key: what the registry knows it by.
+    pub key: KeyDigest,
+    /// SHA-256 of its birth certificate.
+    pub certificate: Fingerprint,
+    /// Its enrolled grains, which the device cannot change.
+    pub grains: Map<String, Value>,
+    /// When it was issued, by the station's clock.
+    pub issued: Timestamp,
+}
+
+/// A manifest whose signature verified, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedManifest {
+    /// What it says.
+    pub manifest: Manifest,
+    /// The authority that signed it.
+    pub authority: FactoryAuthority,
+}
+
+/// Why a manifest was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not the envelope, or not what is in it.
+    #[error("the file is not a manifest")]
+    Unreadable(#[source] serde_json::Error),
+    /// A part that should be base64 is not.
+    #[error("the manifest's `{part}` is not base64")]
+    Base64 {
+        /// The part's name.
+        part: &'static str,
+    },
+    /// Another signed thing.
+    #[error("the file is signed as `{found}`, not as a manifest")]
+    Type {
+        /// The type that it states.
+        found: String,
+    },
+    /// Written by a newer Drover.
+    #[error("the manifest has format {found}, newer than {FORMAT}, the latest known here")]
+    Format {
+        /// The format that it states.
+        found: u32,
+    },
+    /// None, or more than one.
+    #[error("the manifest has {0} signatures, not one")]
+    Signatures(usize),
+    /// The station's certificate is missing.
+    #[error("the manifest does not carry its station's certificate")]
+    Certificate(#[source] PemError),
+    /// The station's certificate is not one of this fleet's.
+    #[error("the manifest's station is not one that is trusted here")]
+    Authority(#[source] CertificateError),
+    /// Changed after it was signed, or never signed by that station.
+    #[error("the manifest's signature is not by its station's key: it was changed or forged")]
+    Forged,
+    /// A station that speaks for another.
+    #[error("the manifest of station `{claimed}` is signed by station `{signer}`")]
+    OtherStation {
+        /// The station that the manifest names.
+        claimed: StationName,
+        /// The station that signed.
+        signer: StationName,
+    },
+    /// Signing failed.
+    #[error("the manifest could not be signed")]
+    Sign(#[source] KeyError),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    payload_type: String,
+    payload: String,
+    signatures: Vec<Signature>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Signature {
+    keyid: String,
+    sig: String,
+    /// The station's certificate, then whatever leads from it to the root, in PEM.
+    cert: String,
+}
+
+impl Manifest {
+    /// A manifest to be signed.
+    pub fn new(
+        station: StationName,
+        number: u64,
+        all: bool,
+        created: Timestamp,
+        minions: Vec<ManifestEntry>,
+    ) -> Self {
+        Self { format: FORMAT, station, number, all, created, minions }
+    }
+
+    /// Signs it with the station's authority. The text is the manifest's file.
+    pub fn sign(&self, authority: &Authority) -> Result<String, ManifestError> {
+        let payload = serde_json::to_vec(self).map_err(ManifestError::Unreadable)?;
+        let signature =
+            authority.key().sign(&signed_bytes(&payload)).map_err(ManifestError::Sign)?;
+        let envelope = Envelope {
+            payload_type: PAYLOAD_TYPE.to_owned(),
+            payload: BASE64_STANDARD.encode(&payload),
+            signatures: vec![Signature {
+                keyid: authority.certificate().key.to_string(),
+                sig: BASE64_STANDARD.encode(signature),
+                cert: encode_certificates(std::slice::from_ref(authority.der())),
+            }],
+        };
+        let mut text =
+            serde_json::to_string_pretty(&envelope).map_err(ManifestError::Unreadable)?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// Reads a manifest and verifies it: signed by a station under one of these roots, and by the
+    /// one that it names. Whether its number is too old is the registry's to say.
+    pub fn verify(
+        text: &[u8],
+        anchors: &TrustAnchors,
+        now: UnixTime,
+    ) -> Result<VerifiedManifest, ManifestError> {
+        let opened = open(text)?;
+        let authority = verify_factory_authority(anchors, &opened.signer, now)
+            .map_err(ManifestError::Authority)?;
+        let key = EndEntityCert::try_from(&opened.signer).map_err(|_| ManifestError::Forged)?;
+        key.verify_signature(
+            webpki::aws_lc_rs::ECDSA_P256_SHA256,
+            &signed_bytes(&opened.payload),
+            &opened.signature,
+        )
+        .map_err(|_| ManifestError::Forged)?;
+        // Read only now that it is known to be the station's.
+        let manifest = read_payload(&opened.payload)?;
+        if manifest.station != authority.station {
+            return Err(ManifestError::OtherStation {
+                claimed: manifest.station,
+                signer: authority.station,
+            });
+        }
+        Ok(VerifiedManifest { manifest, authority })
+    }
+
+    /// Reads a manifest to show it. Nothing in it is proven.
+    pub fn read_unverified(text: &[u8]) -> Result<Self, ManifestError> {
+        read_payload(&open(text)?.payload)
+    }
+}
+
+/// An envelope taken apart.
+struct Opened {
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+    signer: CertificateDer<'static>,
+}
+
+fn open(text: &[u8]) -> Result<Opened, ManifestError> {
+    let envelope: Envelope = serde_json::from_slice(text).map_err(ManifestError::Unreadable)?;
+    if envelope.payload_type != PAYLOAD_TYPE {
+        let found = envelope.payload_type.escape_debug().take(80).collect();
+        return Err(ManifestError::Type { found });
+    }
+    let [signature] = envelope.signatures.as_slice() else {
+        return Err(ManifestError::Signatures(envelope.signatures.len()));
+    };
+    let decode =
+        |part, text: &str| BASE64_STANDARD.decode(text).map_err(|_| ManifestError::Base64 { part });
+    let mut certificates =
+        decode_certificates(signature.cert.as_bytes()).map_err(ManifestError::Certificate)?;
+    Ok(Opened {
+        payload: decode("payload", &envelope.payload)?,
+        signature: decode("sig", &signature.sig)?,
+        signer: certificates.swap_remove(0),
+    })
+}
+
+fn read_payload(payload: &[u8]) -> Result<Manifest, ManifestError> {
+    // The format comes first: a newer payload need not have today's fields.
+    #[derive(Deserialize)]
+    struct Versioned {
+        format: u32,
+    }
+    let Versioned { format } =
+        serde_json::from_slice(payload).map_err(ManifestError::Unreadable)?;
+    if format != FORMAT {
+        return Err(ManifestError::Format { found: format });
+    }
+    serde_json::from_slice(payload).map_err(ManifestError::Unreadable)
+}
+
+/// DSSE's pre-authentication encoding: type and payload, each with its length, so that no two pairs
+/// read alike.
+fn signed_bytes(payload: &[u8]) -> Vec<u8> {
+    let head = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len());
+    [head.as_bytes(), payload].concat()
+}
+
+#[cfg(test)]
+mod tests;
