@@ -1,0 +1,206 @@
+//! A configuration file's map: takes known keys out of it, one by one, and complains about what is left, with its
+//! place and the nearest known key. `master.yml` is read by it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    diagnostic::Diagnostic,
+    nearest::nearest,
+    yaml::{Data, Entry, Node},
+};
+
+/// The settings of one file.
+pub struct Settings<'a> {
+    text: &'a str,
+    entries: &'a [Entry],
+    known: Vec<&'static str>,
+}
+
+impl<'a> Settings<'a> {
+    /// The settings in a text, whose root was read from it.
+    ///
+    /// # Errors
+    /// When the root is no map.
+    pub fn new(text: &'a str, root: Option<&'a Node>) -> Result<Self, Diagnostic> {
+        let entries = match root.map(|root| (&root.data, root.position)) {
+            None | Some((Data::Scalar(Value::Null), _)) => &[],
+            Some((Data::Mapping(entries), _)) => entries.as_slice(),
+            Some((Data::Scalar(_) | Data::Sequence(_), position)) => {
+                return Err(Diagnostic::new("expected a map of settings")
+                    .at(text, position.line, Some(position.column))
+                    .hint("write one `key: value` on each line"));
+            }
+        };
+        Ok(Self { text, entries, known: Vec::new() })
+    }
+
+    /// The value of a key, read by `read`, which says what it wants where it cannot take what is there.
+    ///
+    /// # Errors
+    /// With the place and what `read` wants.
+    pub fn take<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&Node) -> Result<T, &'static str>,
+    ) -> Result<Option<T>, Diagnostic> {
+        self.known.push(key);
+        let Some(entry) = self.entries.iter().find(|entry| entry.key == key) else {
+            return Ok(None);
+        };
+        if entry.node.is_null() {
+            return Ok(None);
+        }
+        read(&entry.node).map(Some).map_err(|wanted| {
+            let position = entry.node.position;
+            Diagnostic::new(format!("`{key}` must be {wanted}"))
+                .at(self.text, position.line, Some(position.column))
+        })
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// With the place, when it is none.
+    pub fn text(&mut self, key: &'static str) -> Result<Option<String>, Diagnostic> {
+        self.take(key, |node| node.as_str().map(str::to_owned).ok_or("a text"))
+    }
+
+    /// A path; a relative one starts at `directory`.
+    ///
+    /// # Errors
+    /// With the place, when it is none.
+    pub fn path(
+        &mut self,
+        key: &'static str,
+        directory: &Path,
+    ) -> Result<Option<PathBuf>, Diagnostic> {
+        self.take(key, |node| {
+            let path = node.as_str().filter(|path| !path.is_empty());
+            path.map(|path| directory.join(path)).ok_or("a path")
+        })
+    }
+
+    /// A duration: `30s`, `500ms`, `5m`, `1h`, `2d`, or a bare number of seconds.
+    ///
+    /// # Errors
+    /// With the place, when it is none.
+    pub fn duration(&mut self, key: &'static str) -> Result<Option<Duration>, Diagnostic> {
+        self.take(key, |node| {
+            duration(&node.to_value()).ok_or("a duration above zero, such as `30s`, `5m` or `1h`")
+        })
+    }
+
+    /// A number of bytes: `4MiB`, `4M`, `64k`, or a bare number; all by 1024.
+    ///
+    /// # Errors
+    /// With the place, when it is none.
+    pub fn size(&mut self, key: &'static str) -> Result<Option<u64>, Diagnostic> {
+        self.take(key, |node| {
+            size(&node.to_value()).ok_or("a number of bytes above zero, such as `65536` or `4MiB`")
+        })
+    }
+
+    /// A number above zero.
+    ///
+    /// # Errors
+    /// With the place, when it is none.
+    pub fn count<T: TryFrom<u64>>(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<T>, Diagnostic> {
+        self.take(key, |node| {
+            let number = node.to_value().as_u64().filter(|number| *number > 0);
+            number.and_then(|number| T::try_from(number).ok()).ok_or("a number above zero")
+        })
+    }
+
+    /// Refuses the first key that nobody took.
+    ///
+    /// # Errors
+    /// With the place and the nearest known key.
+    pub fn finish(self) -> Result<(), Diagnostic> {
+        match self.entries.iter().find(|entry| !self.known.contains(&entry.key.as_str())) {
+            None => Ok(()),
+            Some(entry) => {
+                let near = nearest(&entry.key, self.known.iter().copied());
+                Err(Diagnostic::new(format!("unknown key `{}`", entry.key))
+                    .at(self.text, entry.position.line, Some(entry.position.column))
+                    .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))))
+            }
+        }
+    }
+}
+
+/// `30s`, `500ms`, `5m`, `1h`, `2d`, or a bare number of seconds.
+fn duration(value: &Value) -> Option<Duration> {
+    let seconds = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => {
+            let (number, unit) = number_and_unit(text)?;
+            let unit = match unit {
+                "ms" => 0.001,
+                "s" | "" => 1.0,
+                "m" | "min" => 60.0,
+                "h" => 3_600.0,
+                "d" => 86_400.0,
+                _ => return None,
+            };
+            number * unit
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero())
+}
+
+/// `4MiB`, `4M`, `64k`, or a bare number of bytes; all by 1024.
+fn size(value: &Value) -> Option<u64> {
+    let bytes = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => {
+            let (number, unit) = number_and_unit(text)?;
+            let unit = match unit.to_ascii_lowercase().as_str() {
+                "" | "b" => 1u32,
+                "k" | "kb" | "kib" => 1 << 10,
+                "m" | "mb" | "mib" => 1 << 20,
+                "g" | "gb" | "gib" => 1 << 30,
+                _ => return None,
+            };
+            number * f64::from(unit)
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    // Far below the sizes at which a float would lie.
+    (1.0..=1e15).contains(&bytes).then_some(bytes as u64)
+}
+
+fn number_and_unit(text: &str) -> Option<(f64, &str)> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    Some((number.parse().ok()?, unit.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_have_units() {
+        assert_eq!(duration(&json!("500ms")), Some(Duration::from_millis(500)));
+        assert_eq!(duration(&json!("1.5h")), Some(Duration::from_secs(5400)));
+        assert_eq!(duration(&json!(30)), Some(Duration::from_secs(30)));
+        for wrong in [json!("0s"), json!("-1s"), json!("1y"), json!("soon"), json!(true)] {
+            assert_eq!(duration(&wrong), None, "{wrong}");
+        }
+        assert_eq!(size(&json!("4MiB")), Some(4 << 20));
+        assert_eq!(size(&json!(1000)), Some(1000));
+        assert_eq!(size(&json!("9999999G")), None);
+    }
+}
