@@ -4,4 +4,5 @@
 pub mod fleet;
 pub mod parts;
 pub mod process;
+pub mod simulator;
 pub mod wait;

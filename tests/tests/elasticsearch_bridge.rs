@@ -10,7 +10,7 @@ use drover_tests::{
 
 /// All documents of the index, by a search that sees everything indexed so far.
 fn documents(node: &Elasticsearch) -> Vec<serde_json::Value> {
-    node.request("POST", "/drover-events*/_refresh", "");
+    let _ = node.request("POST", "/drover-events*/_refresh", "");
     let found = node.request(
         "POST",
         "/drover-events*/_search",

@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     net::TcpStream,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::Duration,
 };
 
