@@ -228,10 +228,10 @@ impl Deadline {
 
 /// A reset or a missing farewell is a peer that went away; only the rest is worth a word.
 fn read_failed(error: io::Error) -> End {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => End::Peer,
-        _ => failed(error),
+    if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) {
+        return End::Peer;
     }
+    failed(error)
 }
 
 fn failed(error: io::Error) -> End {

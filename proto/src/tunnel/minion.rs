@@ -253,8 +253,10 @@ impl TunnelSender {
         if let Some(end) = self.closed.borrow().clone() {
             return Err(TunnelClosed(end));
         }
-        let sent = self.dealer.send(ZmqMessage::from(message)).await;
-        sent.map_err(|_| TunnelClosed(End::Local))
+        match self.dealer.send(ZmqMessage::from(message)).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(ended(&mut self.closed).await),
+        }
     }
 }
 
@@ -264,19 +266,23 @@ impl TunnelReceiver {
     /// # Errors
     /// If the connection has ended.
     pub async fn recv(&mut self) -> Result<Bytes, TunnelClosed> {
-        tokio::select! {
+        let received = tokio::select! {
             biased;
-            received = self.dealer.recv() => match received {
-                // invariant: the guard passes messages of one frame alone.
-                Ok(message) => Ok(message.into_vec().pop().unwrap_or_default()),
-                Err(_) => Err(TunnelClosed(End::Local)),
-            },
-            end = self.closed.wait_for(Option::is_some) => {
-                let end = end.ok().and_then(|end| end.clone());
-                Err(TunnelClosed(end.unwrap_or(End::Local)))
-            }
+            received = self.dealer.recv() => received,
+            end = ended(&mut self.closed) => return Err(end),
+        };
+        match received {
+            // invariant: the guard passes messages of one frame alone.
+            Ok(message) => Ok(message.into_vec().pop().unwrap_or_default()),
+            Err(_) => Err(ended(&mut self.closed).await),
         }
     }
+}
+
+/// The DEALER never says why it lost its peer; the bridge does, and it ends whenever the DEALER fails.
+async fn ended(closed: &mut watch::Receiver<Option<End>>) -> TunnelClosed {
+    let end = closed.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+    TunnelClosed(end.unwrap_or(End::Local))
 }
 
 async fn connect_to(config: &TunnelConfig, master: &str) -> Result<Tunnel, TunnelFailure> {

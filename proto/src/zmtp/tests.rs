@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn frame(body: &[u8], more: bool, long: bool) -> Vec<u8> {
-    let mut bytes = vec![u8::from(more) * MORE | u8::from(long) * LONG];
+    let mut bytes = vec![(u8::from(more) * MORE) | (u8::from(long) * LONG)];
     if long {
         bytes.extend_from_slice(&(body.len() as u64).to_be_bytes());
     } else {

@@ -1,0 +1,8 @@
+//! The transport with real TLS and real ZeroMQ on loopback: what works, and what must not happen.
+
+mod bus;
+mod fixture;
+mod hostile;
+mod lobby;
+mod round_trip;
+mod trust;
