@@ -134,9 +134,12 @@ pub fn read_anchors(path: &Path) -> Result<TrustAnchors, FileError> {
 /// Writes a file that does not exist yet: whole, or not at all.
 pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
     let staged = stage(path, bytes, access)?;
-    staged.persist_noclobber(path).map_err(|error| match error.error.kind() {
-        io::ErrorKind::AlreadyExists => FileError::Exists { path: path.to_owned() },
-        _ => failed("write", path)(error.error),
+    staged.persist_noclobber(path).map_err(|error| {
+        if error.error.kind() == io::ErrorKind::AlreadyExists {
+            FileError::Exists { path: path.to_owned() }
+        } else {
+            failed("write", path)(error.error)
+        }
     })?;
     sync_directory(directory(path))
 }

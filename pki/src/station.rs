@@ -86,6 +86,9 @@ impl StationError {
             Self::Occupied { .. } => Some(
                 "give each device an --out of its own, or move that file away if its device is gone",
             ),
+            Self::File(FileError::Exists { .. }) => Some(
+                "name another file with --out; every manifest is kept under the station's manifests/ too",
+            ),
             Self::File(_) | Self::Ledger(_) | Self::Issue(_) | Self::Key(_) | Self::Manifest(_) => {
                 None
             }
@@ -240,7 +243,7 @@ impl Station {
         now: Timestamp,
     ) -> Result<Exported, StationError> {
         if out.exists() {
-            return Err(StationError::Occupied { path: out.to_owned() });
+            return Err(FileError::Exists { path: out.to_owned() }.into());
         }
         let lines = if all { self.ledger.issued() } else { self.ledger.unexported() };
         let minions: Vec<_> = lines.iter().map(|line| line.entry.clone()).collect();

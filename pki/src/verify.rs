@@ -190,13 +190,41 @@ pub fn verify_operator(
     })
 }
 
-/// Verifies a station's own certificate, which webpki takes for no leaf: issued by a root that is
-/// trusted, valid now, and a factory CA as the profile has it.
+/// Verifies a station's own certificate: a factory CA as the profile has it, and nothing else.
 pub fn verify_factory_authority(
     anchors: &TrustAnchors,
     authority: &CertificateDer<'_>,
     now: UnixTime,
 ) -> Result<FactoryAuthority, CertificateError> {
+    let (certificate, urn) = read_authority(anchors, authority, now)?;
+    let DroverUrn::FactoryCa(station) = urn else {
+        return Err(CertificateError::other_kind("a factory CA", &urn));
+    };
+    Ok(FactoryAuthority { station, fingerprint: certificate.fingerprint, key: certificate.key })
+}
+
+/// Verifies the fleet CA's own certificate, and says whose it is.
+pub fn verify_fleet_authority(
+    anchors: &TrustAnchors,
+    authority: &CertificateDer<'_>,
+    now: UnixTime,
+) -> Result<FleetName, CertificateError> {
+    match read_authority(anchors, authority, now)?.1 {
+        DroverUrn::FleetCa(fleet) => Ok(fleet),
+        other @ (DroverUrn::FactoryCa(_)
+        | DroverUrn::Minion(_)
+        | DroverUrn::Master(_)
+        | DroverUrn::Operator(_)) => Err(CertificateError::other_kind("a fleet CA", &other)),
+    }
+}
+
+/// webpki takes no authority for a leaf, so this one is checked here: issued by a root that is
+/// trusted, valid now, and with the purposes that go with its name.
+fn read_authority(
+    anchors: &TrustAnchors,
+    authority: &CertificateDer<'_>,
+    now: UnixTime,
+) -> Result<(Certificate, DroverUrn), CertificateError> {
     let certificate = Certificate::read(authority)?;
     if !certificate.is_ca || !certificate.may_certify {
         return Err(CertificateError::NoAuthority { subject: certificate.subject });
@@ -204,11 +232,9 @@ pub fn verify_factory_authority(
     anchors.verify_issued(authority)?;
     CertificateError::check_validity(&certificate, now)?;
     let urn = sole_urn(&certificate)?;
-    check_authority(&certificate, &urn, Purposes::CLIENT)?;
-    let DroverUrn::FactoryCa(station) = urn else {
-        return Err(CertificateError::other_kind("a factory CA", &urn));
-    };
-    Ok(FactoryAuthority { station, fingerprint: certificate.fingerprint, key: certificate.key })
+    let is_fleet = matches!(urn, DroverUrn::FleetCa(_));
+    check_authority(&certificate, &urn, if is_fleet { Purposes::BOTH } else { Purposes::CLIENT })?;
+    Ok((certificate, urn))
 }
 
 /// A leaf whose path verified, and what stands in it.
@@ -236,8 +262,7 @@ fn verify_leaf(
     if certificate.is_ca {
         return Err(CertificateError::AuthorityAsLeaf { subject: certificate.subject });
     }
-    let end_entity =
-        EndEntityCert::try_from(leaf).map_err(|error| CertificateError::from_path(error))?;
+    let end_entity = EndEntityCert::try_from(leaf).map_err(CertificateError::from_path)?;
     let usage = if purpose.server { KeyUsage::server_auth() } else { KeyUsage::client_auth() };
 
     // webpki goes on to other paths when one is refused, so the reason is kept beside it.

@@ -159,7 +159,7 @@ fn manifests_are_numbered_and_list_each_device_once() {
     assert_eq!((fourth.number, ids(&fourth)), (4, vec![]));
     // A file in the way is not overwritten, and no number is lost on it.
     let refusal = station(&factory).export(false, &out("4.json"), NOW).unwrap_err();
-    assert!(matches!(refusal, StationError::Occupied { .. }));
+    assert!(matches!(refusal, StationError::File(FileError::Exists { .. })));
     assert_eq!(station(&factory).export(false, &out("5.json"), NOW).unwrap().number, 5);
 }
 

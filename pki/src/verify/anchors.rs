@@ -77,7 +77,7 @@ impl TrustAnchors {
         issued: &CertificateDer<'_>,
     ) -> Result<(), CertificateError> {
         // For its refusal of critical extensions that it does not know.
-        EndEntityCert::try_from(issued).map_err(|error| CertificateError::from_path(error))?;
+        EndEntityCert::try_from(issued).map_err(CertificateError::from_path)?;
         let unreadable = |error: &dyn std::fmt::Display| Unreadable(error.to_string());
         let (_, x509) = X509Certificate::from_der(issued).map_err(|error| unreadable(&error))?;
         let trusted = self.certificates.iter().any(|root| {

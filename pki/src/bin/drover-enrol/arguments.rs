@@ -1,0 +1,263 @@
+//! The command line, and the help that teaches it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use drover_pki::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
+use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples, from an empty directory to a device:
+  drover-enrol init-fleet   --name acme --dir fleet
+  drover-enrol init-station --fleet fleet --name line-1 --dir line-1
+  drover-enrol issue        --station line-1 --id rfid-0001 --serial SN0001 \\
+                            --grain role=rfid --master 10.0.0.1:4510 --out rfid-0001
+  drover-enrol manifest     --station line-1 --out line-1.manifest
+  drover key import line-1.manifest                            (on the master)
+
+Exit status: 0 done, 1 refused or failed, 2 the command line or a file is wrong.";
+
+/// Gives devices their identity: makes a fleet's authorities, issues certificates on the assembly
+/// line, and exports signed manifests for the master.
+#[derive(Debug, Parser)]
+#[command(name = "drover-enrol", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a fleet: its root, and what its master starts from
+    InitFleet(InitFleet),
+    /// Make an enrolment station: a factory CA under the fleet's root
+    InitStation(InitStation),
+    /// Give one device its identity
+    Issue(Issue),
+    /// Export what was issued, signed, for `drover key import`
+    Manifest(Manifest),
+    /// Make an operator's certificate
+    Operator(Operator),
+    /// Show what is in certificates, signing requests and manifests; nothing is verified
+    Show(Show),
+    /// Verify certificates and manifests against a fleet's root
+    Verify(Verify),
+    /// Print a completion script, as in `drover-enrol completions bash`
+    Completions {
+        /// The shell that will read it
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Makes DIR/root, which goes to a safe, and DIR/master, which is the master's `pki_dir`.
+/// Nothing that exists is overwritten.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  drover-enrol init-fleet --name acme --dir fleet")]
+pub(crate) struct InitFleet {
+    /// The fleet's name
+    #[arg(long, value_name = "FLEET")]
+    pub(crate) name: FleetName,
+    /// Where to make it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The name in the master's certificate, a label [default: the fleet's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) master_name: Option<MasterName>,
+}
+
+/// Makes a station's directory: its own authority, which can speak for devices alone, and in time
+/// its ledger. The fleet's root is needed for this, and never again on the assembly line.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  drover-enrol init-station --fleet fleet --name line-1 --dir line-1"
+)]
+pub(crate) struct InitStation {
+    /// The fleet's directory, with its root
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fleet: PathBuf,
+    /// The station's name
+    #[arg(long, value_name = "STATION")]
+    pub(crate) name: StationName,
+    /// Where to make it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+/// Gives one device its identity. OUT becomes its /etc/drover: pki/ with its birth certificate, and
+/// a minion.yml where there is none. An id and a serial number are issued once.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  drover-enrol issue --station line-1 --id rfid-0001 --serial SN0001 --out rfid-0001
+  drover-enrol issue --station line-1 --id rfid-0002 --serial SN0002 --csr rfid-0002.csr \\
+                     --grain site=bne --grain role=rfid --master 10.0.0.1:4510 --out rfid-0002")]
+pub(crate) struct Issue {
+    /// The station's directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) station: PathBuf,
+    /// The minion's id: 1-64 of A-Z a-z 0-9 . _ -
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: MinionId,
+    /// The device's hardware serial number
+    #[arg(long, value_name = "SN")]
+    pub(crate) serial: HardwareSerial,
+    /// A signing request (PEM or DER) for a key made on the device; only the key is taken from it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csr: Option<PathBuf>,
+    /// An enrolled grain, which the device cannot change; may be given many times
+    #[arg(long = "grain", value_name = "K=V", num_args = 1..)]
+    pub(crate) grains: Vec<Grain>,
+    /// The master's address for minion.yml; given many times, they are tried in turn
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) master: Vec<MasterAddress>,
+    /// Where the device's files go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// Exports the devices issued since the last manifest. Manifests are numbered, and signed with the
+/// station's authority; the station keeps a copy of each under manifests/.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  drover-enrol manifest --station line-1 --out line-1.manifest")]
+pub(crate) struct Manifest {
+    /// The station's directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) station: PathBuf,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Everything the station ever issued, not what is new alone
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Makes operator.crt, operator.key and root.crt in OUT, with the fleet CA. Valid for a year.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  drover-enrol operator --fleet fleet --name ann --out ann")]
+pub(crate) struct Operator {
+    /// The fleet's directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fleet: PathBuf,
+    /// The operator's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: OperatorName,
+    /// Where the files go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// Shows what is in files, without verifying anything.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  drover-enrol show rfid-0001/pki/idevid.crt line-1.manifest")]
+pub(crate) struct Show {
+    /// Certificates (PEM or DER), signing requests, manifests
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Verifies files against a fleet's root, as the master and the minions do.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  drover-enrol verify rfid-0001/pki/idevid.crt          (root.crt lies beside it)
+  drover-enrol verify --root fleet/master/root.crt line-1.manifest")]
+pub(crate) struct Verify {
+    /// The fleet's root [default: root.crt beside each file]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root: Option<PathBuf>,
+    /// Certificates with their issuers (PEM), a station's ca.crt, manifests
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// `K=V`.
+#[derive(Debug, Clone)]
+pub(crate) struct Grain {
+    key: String,
+    value: String,
+}
+
+impl FromStr for Grain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').ok_or("a grain is given as KEY=VALUE")?;
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if key.is_empty() || !key.chars().all(allowed) {
+            return Err("a grain's name is made of A-Z a-z 0-9 . _ -".to_owned());
+        }
+        if key == "id" {
+            return Err("the grain `id` is the certificate's, give it with --id".to_owned());
+        }
+        Ok(Self { key: key.to_owned(), value: value.to_owned() })
+    }
+}
+
+/// Grains as the manifest has them. Values stay text: a serial number with leading zeros stays one.
+pub(crate) fn grains(given: &[Grain]) -> Result<Map<String, Value>, Failure> {
+    let mut grains = Map::new();
+    for Grain { key, value } in given {
+        if grains.insert(key.clone(), Value::from(value.as_str())).is_some() {
+            return Err(Failure::usage(format!("the grain `{key}` is given twice")));
+        }
+    }
+    Ok(grains)
+}
+
+/// A host with a port, written without need of quotes in YAML.
+#[derive(Debug, Clone)]
+pub(crate) struct MasterAddress(pub(crate) String);
+
+impl FromStr for MasterAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || "an address is HOST:PORT, such as 10.0.0.1:4510 or [fd00::1]:4510".to_owned();
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let bare = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')),
+        };
+        if host.is_empty() || !bare || !port.parse::<u16>().is_ok_and(|port| port != 0) {
+            return Err(wrong());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn grains_are_text_and_given_once() {
+        let grain = |text: &str| text.parse::<Grain>();
+        let read = grains(&[grain("serial=0012").unwrap(), grain("a=b=c").unwrap()]).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"serial":"0012","a":"b=c"}"#);
+        assert!(grains(&[grain("a=1").unwrap(), grain("a=2").unwrap()]).is_err());
+        for wrong in ["a", "=b", "a b=c", "id=x"] {
+            grain(wrong).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for good in ["127.0.0.1:4510", "master.example:4510", "[fd00::1]:4510"] {
+            good.parse::<MasterAddress>().unwrap();
+        }
+        for wrong in ["127.0.0.1", ":4510", "a:0", "a:65536", "a'b:1", "fd00::1:4510", "[x]:1"] {
+            assert!(wrong.parse::<MasterAddress>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! How a verb ends that did not succeed: the error with its causes, a hint, and the exit status.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use drover_pki::file::FileError;
+use drover_pki::fleet::FleetError;
+use drover_pki::station::StationError;
+
+const REFUSED: u8 = 1;
+const WRONG: u8 = 2;
+
+/// A verb that did not succeed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    error: Box<dyn Error>,
+    hint: Option<String>,
+    pub(crate) status: u8,
+}
+
+impl Failure {
+    /// The command line is wrong.
+    pub(crate) fn usage(message: String) -> Self {
+        Self { error: message.into(), hint: None, status: WRONG }
+    }
+
+    /// A file that was named is wrong.
+    pub(crate) fn file(path: &Path, error: impl Error + 'static) -> Self {
+        let error = Box::new(InFile { path: path.display().to_string(), source: Box::new(error) });
+        let hint = "see what it is with `drover-enrol show`".to_owned();
+        Self { error, hint: Some(hint), status: WRONG }
+    }
+
+    /// What was asked about is not so.
+    pub(crate) fn refused(message: String) -> Self {
+        Self { error: message.into(), hint: None, status: REFUSED }
+    }
+
+    /// Standard output is closed, or the disk behind it full.
+    pub(crate) fn output(error: io::Error) -> Self {
+        let error = format!("could not write the output: {error}").into();
+        Self { error, hint: None, status: REFUSED }
+    }
+}
+
+/// A file, and what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[error("`{path}` cannot be used")]
+struct InFile {
+    path: String,
+    source: Box<dyn Error>,
+}
+
+impl From<FleetError> for Failure {
+    fn from(error: FleetError) -> Self {
+        let status = if matches!(error, FleetError::File(_)) { WRONG } else { REFUSED };
+        Self { hint: error.hint(), error: Box::new(error), status }
+    }
+}
+
+impl From<StationError> for Failure {
+    fn from(error: StationError) -> Self {
+        let wrong = matches!(error, StationError::Directory { .. } | StationError::Ledger(_));
+        let hint = error.hint().map(str::to_owned);
+        Self { hint, error: Box::new(error), status: if wrong { WRONG } else { REFUSED } }
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self { error: Box::new(error), hint: None, status: WRONG }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "error: {}", self.error)?;
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            writeln!(f, "  caused by: {error}")?;
+            cause = error.source();
+        }
+        match &self.hint {
+            Some(hint) => writeln!(f, "hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `drover-enrol`, the enrolment station's program: makes fleets and stations, gives devices their
+//! identity, exports manifests. The work is the library's; here are the command line and the clock.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use drover_pki::csr::CsrError;
+use drover_pki::file;
+use drover_pki::fleet::FleetDirectory;
+use drover_pki::station::{IssueRequest, KeySource, Station};
+use drover_pki::{MasterName, PublicKey};
+use jiff::Timestamp;
+
+use arguments::{Arguments, InitFleet, InitStation, Issue, Manifest, Operator, Verb};
+use failure::Failure;
+
+mod arguments;
+mod check;
+mod failure;
+mod show;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Nothing here needs more than seconds, and people read these times.
+    let now = Timestamp::now();
+    match run(arguments.verb, Timestamp::from_second(now.as_second()).unwrap_or(now)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{failure}");
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn run(verb: Verb, now: Timestamp) -> Result<(), Failure> {
+    match verb {
+        Verb::InitFleet(arguments) => init_fleet(&arguments, now),
+        Verb::InitStation(arguments) => init_station(&arguments, now),
+        Verb::Issue(arguments) => issue(arguments, now),
+        Verb::Manifest(arguments) => manifest(&arguments, now),
+        Verb::Operator(arguments) => operator(&arguments, now),
+        Verb::Show(arguments) => show::show(&arguments),
+        Verb::Verify(arguments) => check::verify(&arguments, now),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "drover-enrol", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+fn init_fleet(arguments: &InitFleet, now: Timestamp) -> Result<(), Failure> {
+    let named_for_fleet = || {
+        let name = arguments.name.as_str().parse::<MasterName>();
+        name.expect("invariant: masters and fleets are named by one grammar")
+    };
+    let master = arguments.master_name.clone().unwrap_or_else(named_for_fleet);
+    let fleet = FleetDirectory::create(&arguments.dir, &arguments.name, &master, now)?;
+    warn_unencrypted(&["root/root.key", "master/fleet-ca.key"]);
+    print(&format!(
+        "made the fleet `{}`\n  {}  the root: put it in a safe, it makes stations alone\n  \
+         {}  the pki_dir of the master `{master}`\n",
+        arguments.name,
+        fleet.root_dir().display(),
+        fleet.master_dir().display(),
+    ))
+}
+
+fn init_station(arguments: &InitStation, now: Timestamp) -> Result<(), Failure> {
+    let fleet = FleetDirectory::new(&arguments.fleet);
+    fleet.create_station(&arguments.name, &arguments.dir, now)?;
+    warn_unencrypted(&["ca.key"]);
+    print(&format!("made the station `{}` in {}\n", arguments.name, arguments.dir.display()))
+}
+
+fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
+    let key = match &arguments.csr {
+        None => KeySource::Station,
+        Some(path) => {
+            let text = file::read(path)?;
+            let key = PublicKey::from_csr(&text);
+            KeySource::Device(key.map_err(|error: CsrError| Failure::file(path, error))?)
+        }
+    };
+    let grains = arguments::grains(&arguments.grains)?;
+    let mut station = Station::open(&arguments.station, now)?;
+    let request = IssueRequest {
+        id: arguments.id,
+        serial: arguments.serial,
+        key,
+        grains,
+        masters: arguments.master.into_iter().map(|master| master.0).collect(),
+        out: arguments.out,
+    };
+    let issued = station.issue(&request, now)?;
+    if issued.wrote_configuration && request.masters.is_empty() {
+        eprintln!(
+            "warning: no --master was given, so minion.yml names one on the device itself; \
+             set `master:` in it"
+        );
+    }
+    let verb = if issued.finished_earlier { "finished" } else { "issued" };
+    print(&format!(
+        "{verb} `{}` with the serial number `{}` in {}\n  SHA-256 {}\n",
+        issued.entry.id,
+        issued.entry.serial,
+        request.out.display(),
+        issued.entry.certificate.with_colons(),
+    ))
+}
+
+fn manifest(arguments: &Manifest, now: Timestamp) -> Result<(), Failure> {
+    let mut station = Station::open(&arguments.station, now)?;
+    let exported = station.export(arguments.all, &arguments.out, now)?;
+    print(&format!(
+        "manifest {} of the station `{}`: {} in {}\n  on the master: drover key import {}\n",
+        exported.number,
+        station.name(),
+        show::devices(exported.minions),
+        arguments.out.display(),
+        arguments.out.display(),
+    ))
+}
+
+fn operator(arguments: &Operator, now: Timestamp) -> Result<(), Failure> {
+    let fleet = FleetDirectory::new(&arguments.fleet);
+    fleet.create_operator(&arguments.name, &arguments.out, now)?;
+    print(&format!(
+        "made the operator `{}` in {}, valid for a year\n",
+        arguments.name,
+        arguments.out.display()
+    ))
+}
+
+fn warn_unencrypted(keys: &[&str]) {
+    for key in keys {
+        eprintln!("warning: `{key}` is not encrypted; who reads it can issue certificates");
+    }
+}
+
+/// Prints a result. A reader that went away is a failure that the caller should see.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
+}
