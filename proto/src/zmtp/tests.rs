@@ -112,6 +112,19 @@ fn what_libzmq_sends_is_read() {
     assert_eq!(Ready::from_body(body), Ok(Ready::new(SocketType::Dealer)));
 }
 
+#[test]
+fn the_opening_is_the_one_in_the_protocols_text() {
+    let text = include_str!("../../../docs/protocol.md");
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let ready = Ready::new(SocketType::Dealer).to_frame();
+    assert!(text.contains(&hex(&ready).join(" ")));
+    let greeting = greeting();
+    let (start, zeros) = greeting.split_at(16);
+    assert!(text.contains(&hex(start).join(" ")));
+    assert!(zeros.len() == 48 && zeros.iter().all(|&byte| byte == 0));
+}
+
 proptest! {
     #[test]
     fn good_traffic_passes_however_it_is_cut(
