@@ -203,3 +203,62 @@ async fn a_bus_replaces_what_a_killed_process_left_and_a_long_path_is_refused() 
     let BusError::Socket { source, .. } = error else { panic!("{error:?}") };
     assert!(source.to_string().contains("107 are the most"), "{source}");
 }
+
+/// A program as a device's author or a consumer of events writes it, with libzmq beneath.
+fn pyzmq(program: &str, path: &Path) -> tokio::process::Child {
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/parts/python");
+    tokio::process::Command::new(python)
+        .args(["-c", program, &endpoint(path)])
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_libzmq_subscriber_gets_what_it_subscribed_to_and_no_more() {
+    let (_directory, path) = place();
+    let mut publisher = Publisher::bind(&path, BusLimits::default()).await.unwrap();
+    let mut program = pyzmq(
+        "import sys, zmq\n\
+         bus = zmq.Context().socket(zmq.SUB)\n\
+         bus.connect(sys.argv[1])\n\
+         bus.subscribe('unwanted')\n\
+         bus.unsubscribe('unwanted')\n\
+         bus.subscribe('wanted/')\n\
+         print(b' '.join(bus.recv_multipart()).decode())\n",
+        &path,
+    );
+    let mut output = String::new();
+    let mut stdout = program.stdout.take().unwrap();
+    let publishing = async {
+        loop {
+            publisher.publish("unwanted/a", Bytes::from_static(b"no")).await.unwrap();
+            publisher.publish("wanted/a", Bytes::from_static(b"yes")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // The first run of all makes Python's environment.
+    let reading = timeout(Duration::from_secs(120), stdout.read_to_string(&mut output));
+    tokio::select! {
+        () = publishing => {}
+        read = reading => { read.unwrap().unwrap(); }
+    }
+    assert_eq!(output, "wanted/a yes\n");
+}
+
+#[tokio::test]
+async fn a_libzmq_program_hands_an_event_in_and_ends_at_once() {
+    let (_directory, path) = place();
+    let mut intake = Intake::bind(&path, BusLimits::default()).await.unwrap();
+    let mut program = pyzmq(
+        "import sys, zmq\n\
+         bus = zmq.Context().socket(zmq.PUSH)\n\
+         bus.connect(sys.argv[1])\n\
+         bus.send_multipart([b'door/open', b'x' * 1000])\n",
+        &path,
+    );
+    let taken = timeout(Duration::from_secs(120), intake.recv()).await.unwrap();
+    assert_eq!((&taken.0[..], taken.1.len()), (b"door/open".as_slice(), 1000));
+    assert!(soon(program.wait()).await.unwrap().success());
+}
