@@ -22,7 +22,7 @@ pub use gateway::{
 };
 pub use link::OpeningError;
 pub use minion::{
-    Tunnel, TunnelClosed, TunnelConfig, TunnelError, TunnelFailure, TunnelLimits, TunnelReceiver,
-    TunnelSender, connect,
+    DEFAULT_PORT, Tunnel, TunnelClosed, TunnelConfig, TunnelError, TunnelFailure, TunnelLimits,
+    TunnelReceiver, TunnelSender, connect,
 };
 pub use tls::{Identity, IdentityError};

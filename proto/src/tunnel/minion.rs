@@ -3,10 +3,10 @@
 //! When to try again is the minion's to decide; every call resolves names anew.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +29,9 @@ use super::socket::{self, SocketError};
 use super::tcp;
 use super::tls::{Identity, MasterVerifier, any_master, client_config};
 use crate::zmtp::{FrameLimits, Opening, Ready, SocketType};
+
+/// Where a master listens unless told otherwise.
+pub const DEFAULT_PORT: u16 = 4510;
 
 /// Limits of the minion's side.
 #[derive(Debug, Clone)]
@@ -63,7 +66,7 @@ impl Default for TunnelLimits {
 /// What a tunnel needs.
 #[derive(Clone)]
 pub struct TunnelConfig {
-    /// `host:port` of each master, tried in turn.
+    /// `host:port`, `host` or an address of each master, tried in turn.
     pub masters: Vec<String>,
     /// The minion's certificate and key.
     pub identity: Identity,
@@ -287,7 +290,8 @@ async fn ended(closed: &mut watch::Receiver<Option<End>>) -> TunnelClosed {
 
 async fn connect_to(config: &TunnelConfig, master: &str) -> Result<Tunnel, TunnelFailure> {
     let limits = &config.limits;
-    let addresses = within("resolving its name", limits.connect, lookup_host(master)).await?;
+    let lookup = lookup_host(with_port(master));
+    let addresses = within("resolving its name", limits.connect, lookup).await?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses.map_err(TunnelFailure::Resolve)? {
         match within("TCP", limits.connect, TcpStream::connect(address)).await {
@@ -298,6 +302,17 @@ async fn connect_to(config: &TunnelConfig, master: &str) -> Result<Tunnel, Tunne
         debug!(%address, error = %last, "no connection");
     }
     Err(TunnelFailure::Connect(last))
+}
+
+/// `lookup_host` wants a port.
+fn with_port(master: &str) -> String {
+    if let Ok(address) = master.trim_matches(['[', ']']).parse::<IpAddr>() {
+        SocketAddr::new(address, DEFAULT_PORT).to_string()
+    } else if master.contains(':') {
+        master.to_owned()
+    } else {
+        format!("{master}:{DEFAULT_PORT}")
+    }
 }
 
 async fn open(
@@ -355,9 +370,10 @@ async fn open_dealer(
     run_dir: &Path,
     limit: Duration,
 ) -> Result<(DealerSocket, UnixStream), TunnelFailure> {
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    static NUMBERS: AtomicU32 = AtomicU32::new(0);
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-    let path = run_dir.join(format!("tunnel-{number}.ipc"));
+    // Of one length, so that a path that fits today fits after a thousand reconnects.
+    let path = run_dir.join(format!("tunnel-{number:08x}"));
     let dealer_failed = |error: &dyn std::fmt::Display| TunnelFailure::Dealer(error.to_string());
 
     let listener = socket::listen(&path).map_err(TunnelFailure::Socket)?;
@@ -442,6 +458,22 @@ fn alert_name(alert: AlertDescription) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_master_without_a_port_has_the_usual_one() {
+        let cases = [
+            ("master.example", "master.example:4510"),
+            ("master.example:9", "master.example:9"),
+            ("192.0.2.1", "192.0.2.1:4510"),
+            ("192.0.2.1:9", "192.0.2.1:9"),
+            ("2001:db8::1", "[2001:db8::1]:4510"),
+            ("[2001:db8::1]", "[2001:db8::1]:4510"),
+            ("[2001:db8::1]:9", "[2001:db8::1]:9"),
+        ];
+        for (given, wanted) in cases {
+            assert_eq!(with_port(given), wanted);
+        }
+    }
 
     #[test]
     fn alerts_have_their_names_in_the_rfc() {

@@ -11,6 +11,9 @@ use thiserror::Error;
 /// The longest path of a unix socket on Linux, in bytes (`sun_path` without its final zero).
 pub const PATH_LIMIT: usize = 107;
 
+/// The mode of a directory that nobody else may enter.
+const PRIVATE: u32 = 0o700;
+
 /// The mode bit of directories in which everybody may write.
 const STICKY: u32 = 0o1000;
 
@@ -60,12 +63,16 @@ pub enum SocketError {
 /// If it cannot be made, is not ours, or is shared by all users.
 pub fn private_directory(directory: &Path) -> Result<(), SocketError> {
     let failed = |source| SocketError::Directory { path: directory.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    DirBuilder::new().recursive(true).mode(PRIVATE).create(directory).map_err(failed)?;
     let mode = std::fs::metadata(directory).map_err(failed)?.permissions().mode();
     if mode & STICKY != 0 {
         return Err(SocketError::Shared(directory.to_owned()));
     }
-    std::fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(failed)
+    // Written only where it differs: a minion comes here at every reconnect.
+    if mode & 0o777 == PRIVATE {
+        return Ok(());
+    }
+    std::fs::set_permissions(directory, Permissions::from_mode(PRIVATE)).map_err(failed)
 }
 
 /// Binds `path` in its directory, which is made private; a stale socket is removed first.
