@@ -153,13 +153,21 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileErro
 
 /// Makes a directory for its owner alone, and those above it as usual; one that exists is kept.
 pub fn create_private_directory(path: &Path) -> Result<(), FileError> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(failed("make the directory", parent))?;
+    make_directory(path, 0o700)
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+    if path.is_dir() {
+        return Ok(());
     }
-    match fs::DirBuilder::new().mode(0o700).create(path) {
+    let parent = directory(path);
+    make_directory(parent, 0o755)?;
+    match fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         other => other.map_err(failed("make the directory", path)),
-    }
+    }?;
+    // A key is no safer than the name of the directory that it lies in.
+    sync_directory(parent)
 }
 
 /// Makes sure that names which were just given survive a power cut.
@@ -216,6 +224,17 @@ mod tests {
         assert_eq!((mode(&path), fs::read(&path).unwrap()), (0o644, b"three".to_vec()));
         // Nothing is left beside it.
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn directories_are_made_private_below_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b/c");
+        create_private_directory(&path).unwrap();
+        create_private_directory(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        fs::write(directory.path().join("file"), b"").unwrap();
+        create_private_directory(&directory.path().join("file")).unwrap_err();
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::is_p256;
 use crate::fingerprint::KeyDigest;
@@ -109,8 +109,10 @@ impl PrivateKey {
 
     /// Reads a key in PEM: `PRIVATE KEY`, as everything here and `openssl genpkey` writes it.
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        let key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| KeyError::Pem)?;
-        Self::from_pkcs8(key.secret_pkcs8_der())
+        let mut der = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| KeyError::Pem)?;
+        let key = Self::from_pkcs8(der.secret_pkcs8_der());
+        der.zeroize();
+        key
     }
 
     fn with_pair(pair: EcdsaKeyPair, pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, KeyError> {

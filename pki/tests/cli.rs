@@ -184,6 +184,12 @@ fn manifests_are_exported_shown_and_verified() {
     a/pki/idevid.crt: OK, the minion `a`, IDevID of `line-1`, no expiry
     m: OK, manifest 1 of the station `line-1`, 1 device
     ");
+    assert_snapshot!(enrol(path, "verify m"), @r"
+    status 2
+    error: could not read `root.crt`
+      caused by: No such file or directory (os error 2)
+    hint: name the fleet's root.crt with --root
+    ");
     enrol(path, "init-fleet --name other --dir other");
     assert_snapshot!(enrol(path, "verify --root other/root/root.crt a/pki/idevid.crt m"), @r"
     status 1

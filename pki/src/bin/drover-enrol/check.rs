@@ -27,7 +27,7 @@ pub(crate) fn verify(arguments: &Verify, now: Timestamp) -> Result<(), Failure> 
             Some(root) => root.clone(),
             None => path.with_file_name("root.crt"),
         };
-        let anchors = file::read_anchors(&root)?;
+        let anchors = file::read_anchors(&root).map_err(Failure::root)?;
         match verify_file(path, &anchors, now)? {
             Ok(found) => crate::print(&format!("{}: OK, {found}\n", path.display()))?,
             Err(reason) => {

@@ -33,6 +33,12 @@ impl Failure {
         Self { error, hint: Some(hint), status: WRONG }
     }
 
+    /// The fleet's root is not where it was looked for.
+    pub(crate) fn root(error: FileError) -> Self {
+        let hint = "name the fleet's root.crt with --root".to_owned();
+        Self { hint: Some(hint), ..error.into() }
+    }
+
     /// What was asked about is not so.
     pub(crate) fn refused(message: String) -> Self {
         Self { error: message.into(), hint: None, status: REFUSED }
