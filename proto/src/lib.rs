@@ -8,6 +8,7 @@ pub mod glob;
 pub mod grains;
 pub mod id;
 pub mod job;
+pub mod local_event;
 pub mod message;
 pub mod outbox;
 pub mod session;

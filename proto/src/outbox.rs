@@ -30,6 +30,7 @@ pub struct Outbox {
     size: usize,
     limit: usize,
     last: u64,
+    acknowledged: u64,
     /// Dropped, and in no gap entry yet.
     dropped: Dropped,
     /// The number of the gap entry that waits to be acknowledged; there is one at most.
@@ -74,6 +75,7 @@ impl Outbox {
             size: 0,
             limit,
             last: 0,
+            acknowledged: 0,
             dropped: Dropped { events: 0, returns: 0 },
             gap: None,
         }
@@ -128,7 +130,14 @@ impl Outbox {
             }
         }
         self.gap.take_if(|gap| *gap <= through);
+        self.acknowledged = self.acknowledged.max(through);
         Ok(())
+    }
+
+    /// The last number that the master's store is known to have, with all before it.
+    #[must_use]
+    pub const fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     /// How many entries it holds.

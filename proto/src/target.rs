@@ -242,17 +242,24 @@ fn regex(text: &str, ignores_case: bool) -> Result<Regex, TargetError> {
         .nest_limit(64)
         .build()
         .map_err(|error| {
-            let hint = match error {
-                regex::Error::CompiledTooBig(_) => "use smaller repetition counts",
-                _ if text.contains("(?=") || text.contains("(?!") || text.contains("(?<") => {
-                    "look-around and back-references are not supported; combine expressions by -C instead"
-                }
-                _ => "globs such as `web-*` need no -E; in a regular expression write `web-.*`",
-            };
-            let reason = error.to_string();
-            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            let (reason, hint) = refusal(text, &error);
             TargetError::new(0, format!("`{text}` is no regular expression: {reason}"), hint)
         })
+}
+
+fn refusal(text: &str, error: &regex::Error) -> (String, &'static str) {
+    if let regex::Error::CompiledTooBig(most) = error {
+        let reason = format!("it takes more than {most} bytes of memory");
+        return (reason, "use smaller repetition counts");
+    }
+    if ["(?=", "(?!", "(?<"].iter().any(|group| text.contains(group)) {
+        let reason = "look-around is not supported".to_owned();
+        return (reason, "combine expressions with `and not` by -C instead");
+    }
+    // The parser shows the place over several lines and ends with the reason.
+    let shown = error.to_string();
+    let reason = shown.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    (reason, "globs such as `web-*` need no -E; in a regular expression write `web-.*`")
 }
 
 /// Whether a match begins where the text begins. The leftmost match is found, so if there is one there, it is this.

@@ -30,7 +30,8 @@ pub enum Event {
     /// of this minion and boot: an older connection of the same minion may have handed it the same entry a moment
     /// before. An entry that it has already counts as durable.
     Store(Box<OutboxEntry>),
-    /// The minion has the job.
+    /// The minion has the job: in its memory, or in its journal if it changes something. When its next `Hello` names
+    /// another boot, the caller sends each job that was accepted and has not returned again.
     JobAccepted(JobAccepted),
     /// Its own grains changed.
     Grains(Box<GrainSets>),
@@ -184,9 +185,10 @@ impl Established {
         Killed::Sent
     }
 
-    /// The store has flushed every [`Event::Store`] up to this number. Only now may the minion forget them.
+    /// The store has flushed every entry of this boot up to this number. Only now may the minion forget them. Some of
+    /// them may have come by an older connection; those are not handed out again.
     pub fn durable(&mut self, through: u64) {
-        debug_assert!(through <= self.seen, "what was never handed out cannot be durable");
+        self.seen = self.seen.max(through);
         while self.storing.pop_front_if(|number| *number <= through).is_some() {}
         if through > self.durable {
             self.durable = through;
