@@ -149,11 +149,14 @@ fn compare(
 ) {
     for (name, wanted) in wanted {
         let new = canonical(name, wanted);
-        let old = canonical(name, reported.get(name).unwrap_or(&Value::Null));
+        let mut old = canonical(name, reported.get(name).unwrap_or(&Value::Null));
         let same = match relation(name) {
-            Relation::Kept => new == old,
+            Relation::Kept => new == old || (is_nothing(&new) && is_nothing(&old)),
             Relation::Set => sorted_words(&new) == sorted_words(&old),
-            Relation::Among => is_among(&new, &old),
+            Relation::Among => {
+                keep_named(&mut old, &new);
+                new == old || new.as_object().is_some_and(|new| new.is_empty() && old.is_null())
+            }
             Relation::Environment => {
                 let names = changed_variables(&new, &old);
                 if !names.is_empty() {
@@ -174,12 +177,16 @@ fn compare(
 
 /// One form for what the engine and the state may write in several.
 fn canonical(name: &str, value: &Value) -> Value {
-    let text = |edit: fn(String) -> String| match value {
-        Value::String(text) => Value::String(edit(text.clone())),
-        other => other.clone(),
+    let text = |edit: fn(String) -> String| match value.as_str() {
+        Some(text) => Value::String(edit(text.to_owned())),
+        None => value.clone(),
     };
     match name {
-        "NetworkMode" => text(network_mode),
+        // The engine turns the other container's name into its id.
+        "NetworkMode" => text(|mode| match mode.split_once(':') {
+            Some(("container", _)) => "container".to_owned(),
+            _ => network_mode(mode),
+        }),
         "Image" => text(|name| {
             name.parse::<ImageReference>().map_or(name, |reference| reference.to_string())
         }),
@@ -221,22 +228,20 @@ fn port_bindings(value: &Value) -> Value {
     json!(ports)
 }
 
+fn is_nothing(value: &Value) -> bool {
+    value.is_null()
+        || *value == json!("")
+        || value.as_array().is_some_and(|words| words.iter().all(|word| *word == json!("")))
+}
+
 fn is_zero(value: &Value) -> bool {
     value.as_i64() == Some(0) || value.as_str() == Some("")
 }
 
-/// Every word of a list, or every entry of a map, is in the other one.
-fn is_among(wanted: &Value, reported: &Value) -> bool {
-    match (wanted, reported) {
-        (Value::Object(wanted), Value::Object(reported)) => {
-            wanted.iter().all(|(key, value)| reported.get(key) == Some(value))
-        }
-        (Value::Array(wanted), Value::Array(reported)) => {
-            wanted.iter().all(|word| reported.contains(word))
-        }
-        (Value::Object(wanted), _) => wanted.is_empty(),
-        (Value::Array(wanted), _) => wanted.is_empty(),
-        _ => false,
+/// Leaves of a reported map what the wanted one names.
+fn keep_named(reported: &mut Value, wanted: &Value) {
+    if let (Some(reported), Some(wanted)) = (reported.as_object_mut(), wanted.as_object()) {
+        reported.retain(|key, _| wanted.contains_key(key));
     }
 }
 

@@ -13,6 +13,8 @@ use super::reference::ImageReference;
 use crate::module::Failure;
 
 mod bollard_engine;
+#[cfg(test)]
+pub(super) mod memory;
 
 pub use bollard_engine::BollardEngine;
 

@@ -1,75 +1,64 @@
 //! The forms in which Salt takes a container's options: a list, a map, or one string with commas; sizes
 //! with units, durations, port numbers and ranges.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::module::scalar_text;
 
 /// Several words: a list of scalars, or one string with commas. In a list a one-key map, which is what
 /// YAML makes of `a: b`, is taken as `a:b`.
 pub(super) fn words(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::Array(items) => {
-            let mut words = Vec::new();
-            for item in items {
-                match item {
-                    Value::Object(map) => {
-                        for (key, value) in map {
-                            words.push(format!("{key}:{}", scalar_text(value)?));
-                        }
-                    }
-                    scalar => words.push(scalar_text(scalar)?.trim().to_owned()),
-                }
-            }
-            Some(words)
-        }
-        Value::Object(map) => {
-            map.iter().map(|(key, value)| Some(format!("{key}:{}", scalar_text(value)?))).collect()
-        }
-        scalar => {
-            let text = scalar_text(scalar)?;
-            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-            Some(words.map(str::to_owned).collect())
-        }
+    if let Value::Array(items) = value {
+        let words = items.iter().map(|item| match item.as_object() {
+            Some(map) => joined(map),
+            None => Some(vec![scalar_text(item)?.trim().to_owned()]),
+        });
+        return Some(words.collect::<Option<Vec<_>>>()?.concat());
     }
+    if let Value::Object(map) = value {
+        return joined(map);
+    }
+    let text = scalar_text(value)?;
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    Some(words.map(str::to_owned).collect())
+}
+
+fn joined(map: &Map<String, Value>) -> Option<Vec<String>> {
+    map.iter().map(|(key, value)| Some(format!("{key}:{}", scalar_text(value)?))).collect()
 }
 
 /// Names with values: a map, a list of one-key maps or of `NAME=VALUE`, or one string of the latter with
 /// commas. A name may stand alone.
 pub(super) fn pairs(value: &Value) -> Option<Vec<(String, String)>> {
-    let from_map = |map: &serde_json::Map<String, Value>| -> Option<Vec<(String, String)>> {
-        map.iter()
-            .map(|(key, value)| match value {
-                Value::Null => Some((key.clone(), String::new())),
-                value => Some((key.clone(), scalar_text(value)?)),
-            })
-            .collect()
+    let named = |map: &Map<String, Value>| -> Option<Vec<(String, String)>> {
+        let entries = map.iter().map(|(name, value)| {
+            let value = if value.is_null() { String::new() } else { scalar_text(value)? };
+            Some((name.clone(), value))
+        });
+        entries.collect()
     };
     let split = |text: &str| match text.split_once('=') {
         Some((name, value)) => (name.trim().to_owned(), value.to_owned()),
         None => (text.trim().to_owned(), String::new()),
     };
-    match value {
-        Value::Object(map) => from_map(map),
-        Value::Array(items) => {
-            let mut pairs = Vec::new();
-            for item in items {
-                match item {
-                    Value::Object(map) => pairs.extend(from_map(map)?),
-                    scalar => pairs.push(split(&scalar_text(scalar)?)),
-                }
-            }
-            Some(pairs)
-        }
-        scalar => Some(scalar_text(scalar)?.split(',').map(split).collect()),
+    if let Value::Array(items) = value {
+        let pairs = items.iter().map(|item| match item.as_object() {
+            Some(map) => named(map),
+            None => Some(vec![split(&scalar_text(item)?)]),
+        });
+        return Some(pairs.collect::<Option<Vec<_>>>()?.concat());
     }
+    if let Value::Object(map) = value {
+        return named(map);
+    }
+    Some(scalar_text(value)?.split(',').map(split).collect())
 }
 
 /// A command as a list, or as a string that is split as a shell would.
 pub(super) fn command(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::Array(items) => items.iter().map(scalar_text).collect(),
-        scalar => shlex::split(&scalar_text(scalar)?),
+    match value.as_array() {
+        Some(items) => items.iter().map(scalar_text).collect(),
+        None => shlex::split(&scalar_text(value)?),
     }
 }
 

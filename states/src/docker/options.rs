@@ -34,11 +34,11 @@ pub(super) fn creation(arguments: &mut Arguments<'_>) -> ContainerCreateBody {
         tty: read.flag(&["tty"]),
         open_stdin: read.flag(&["interactive", "stdin_open"]),
         env: read.option(&["environment", "env"], "variables with their values", environment),
-        cmd: read.option(&["command", "cmd"], "a command", forms::command),
+        cmd: read.option(&["command", "cmd"], "a command", forms::command).and_then(non_empty),
         healthcheck: health::check(&mut read),
         volumes: read.words(&["volumes"]).map(set),
         working_dir: read.text(&["working_dir", "workdir"]),
-        entrypoint: read.option(&["entrypoint"], "a command", forms::command),
+        entrypoint: read.option(&["entrypoint"], "a command", forms::command).map(entrypoint),
         network_disabled: read.flag(&["network_disabled"]),
         labels: read.pairs(&["labels", "label"]).map(HashMap::from_iter),
         stop_signal: read.text(&["stop_signal"]),
@@ -72,6 +72,11 @@ fn refuse_the_rest(read: &mut Options<'_, '_>) {
         "remove it: options are read in every form, and addresses are checked by the engine",
     );
     arguments.unsupported(&["send_signal"], "use `watch_action: SIGNAL`");
+}
+
+/// None at all is written `[""]` in the engine's API; an empty list there means the image's own.
+fn entrypoint(command: Vec<String>) -> Vec<String> {
+    if command.is_empty() { vec![String::new()] } else { command }
 }
 
 /// `NAME=VALUE` in the order of the names; of a name given twice the last counts.

@@ -96,7 +96,8 @@ fn is_digest(text: &str) -> bool {
 fn is_repository(text: &str) -> bool {
     let parts: Vec<&str> = text.split('/').collect();
     parts.iter().enumerate().all(|(index, part)| {
-        let host = index == 0 && parts.len() > 1;
+        let host =
+            index == 0 && parts.len() > 1 && (part.contains(['.', ':']) || *part == "localhost");
         let (part, port) = match part.split_once(':') {
             Some((part, port)) if host => (part, Some(port)),
             _ => (*part, None),

@@ -394,3 +394,6 @@ impl StateModule for Running {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

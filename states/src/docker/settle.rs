@@ -161,7 +161,8 @@ mod tests {
                     assert!(now < at && at <= end);
                     now = at;
                 }
-                verdict => break assert_eq!(verdict, Verdict::Up),
+                Verdict::Up => break,
+                Verdict::Down(reason) => panic!("{reason}"),
             }
         }
         assert_eq!(now, end);

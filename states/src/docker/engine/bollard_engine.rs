@@ -90,29 +90,21 @@ impl BollardEngine {
     }
 
     async fn error(&self, attempt: String, error: Error) -> EngineError {
-        match error {
-            Error::DockerResponseServerError { status_code, message } => {
-                // An engine that was upgraded in the meantime may no longer speak the API agreed on.
-                if status_code == 400 && message.contains("client version") {
-                    *self.client.lock().await = None;
-                }
-                EngineError::Refused { attempt, status: status_code, message }
-            }
-            Error::DockerStreamError { error } => {
-                EngineError::Refused { attempt, status: 500, message: error }
-            }
-            error @ (Error::JsonDataError { .. } | Error::JsonSerdeError { .. }) => {
-                EngineError::Garbled { attempt, source: Box::new(error) }
-            }
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "whatever else there is, it did not get through"
-            )]
-            other => {
-                *self.client.lock().await = None;
-                EngineError::Unreachable { socket: self.socket.clone(), source: Box::new(other) }
-            }
+        if let Error::DockerStreamError { error } = error {
+            return EngineError::Refused { attempt, status: 500, message: error };
         }
+        if let Error::DockerResponseServerError { status_code, message } = error {
+            // An engine that was upgraded in the meantime may no longer speak the API agreed on.
+            if status_code == 400 && message.contains("client version") {
+                *self.client.lock().await = None;
+            }
+            return EngineError::Refused { attempt, status: status_code, message };
+        }
+        if matches!(error, Error::JsonDataError { .. } | Error::JsonSerdeError { .. }) {
+            return EngineError::Garbled { attempt, source: Box::new(error) };
+        }
+        *self.client.lock().await = None;
+        EngineError::Unreachable { socket: self.socket.clone(), source: Box::new(error) }
     }
 
     /// Refuses a pull that leaves the device without space; where the space cannot be read, pulls.

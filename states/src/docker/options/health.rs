@@ -2,7 +2,7 @@
 //! `start_period`, `disable`.
 
 use bollard::models::HealthConfig;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Options;
 use crate::docker::forms;
@@ -16,17 +16,13 @@ pub(super) fn check(read: &mut Options<'_, '_>) -> Option<HealthConfig> {
 }
 
 fn parse(value: &Value) -> Option<HealthConfig> {
-    let merged;
-    let map = match value {
-        Value::Object(map) => map,
-        // `- test: …` as a list of one-key maps, as SLS files write maps.
-        Value::Array(items) => {
-            let maps = items.iter().map(Value::as_object).collect::<Option<Vec<_>>>()?;
-            merged = maps.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-            &merged
-        }
-        _ => return None,
+    // SLS files write a map as a list of one-key maps too.
+    let maps = match value.as_array() {
+        Some(items) => items.iter().map(Value::as_object).collect::<Option<Vec<_>>>()?,
+        None => vec![value.as_object()?],
     };
+    let map: Map<String, Value> =
+        maps.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
     if map.keys().any(|key| !WORDS.contains(&key.as_str())) {
         return None;
     }

@@ -123,11 +123,12 @@ fn tmpfs(value: &Value) -> Option<HashMap<String, String>> {
         Some((path, options)) => (path.to_owned(), options.to_owned()),
         None => (text, String::new()),
     };
-    match value {
-        // Mount options have commas, so one string is one mount.
-        Value::String(mount) => Some(HashMap::from([split(mount.clone())])),
-        several => Some(forms::words(several)?.into_iter().map(split).collect()),
-    }
+    // Mount options have commas, so one string is one mount.
+    let mounts = match value.as_str() {
+        Some(mount) => vec![mount.to_owned()],
+        None => forms::words(value)?,
+    };
+    Some(mounts.into_iter().map(split).collect())
 }
 
 fn device(text: String) -> Option<DeviceMapping> {
@@ -164,11 +165,8 @@ fn port_map(words: &[String]) -> Option<PortMap> {
 }
 
 fn restart_policy(value: &Value) -> Option<RestartPolicy> {
-    let text = match value {
-        // YAML 1.1 reads `no` as a boolean.
-        Value::Bool(false) => "no".to_owned(),
-        value => scalar_text(value)?,
-    };
+    // YAML 1.1 reads `no` as a boolean.
+    let text = if *value == Value::Bool(false) { "no".to_owned() } else { scalar_text(value)? };
     let (name, times) = match text.split_once(':') {
         Some((name, times)) => (name, times.parse().ok()?),
         None => (text.as_str(), 0),
