@@ -3,6 +3,11 @@
 
 use std::sync::Arc;
 
+pub mod memory;
+mod roots;
+
+pub use roots::DirectoryRoots;
+
 /// Why a file could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -47,4 +52,25 @@ pub trait FileSource: Send + Sync {
 
     /// The environments there are, sorted.
     fn environments(&self) -> Vec<String>;
+}
+
+/// A path of a `salt://` address, or of a plain name, cleaned: relative, and never upwards.
+///
+/// # Errors
+/// [`FileError::Outside`] for absolute paths and those with `..`.
+pub fn relative(path: &str) -> Result<String, FileError> {
+    let path = path.strip_prefix("salt://").unwrap_or(path);
+    let outside = || FileError::Outside { path: path.to_owned() };
+    if path.starts_with('/') || path.contains(['\\', '\0']) {
+        return Err(outside());
+    }
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => return Err(outside()),
+            part => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
 }

@@ -1,18 +1,19 @@
 //! What a state module may reach: the file source, grains and pillar, and (where the device has one)
 //! the container engine. Everything else of the device it reaches by the operating system.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
 use crate::docker::ContainerEngine;
 use crate::files::FileSource;
+use crate::render::{Context, ExecutionFunctions, Renderer};
 
 /// The surroundings of a run.
 pub struct Host {
     files: Arc<dyn FileSource>,
-    grains: Map<String, Value>,
-    pillar: Map<String, Value>,
+    context: Context,
+    renderer: OnceLock<Renderer>,
     engine: Option<Arc<dyn ContainerEngine>>,
 }
 
@@ -24,7 +25,15 @@ impl Host {
         grains: Map<String, Value>,
         pillar: Map<String, Value>,
     ) -> Self {
-        Self { files, grains, pillar, engine: None }
+        let context = Context::new(grains, pillar);
+        Self { files, context, renderer: OnceLock::new(), engine: None }
+    }
+
+    /// The same host with functions that templates may call.
+    #[must_use]
+    pub fn with_functions(mut self, functions: Arc<dyn ExecutionFunctions>) -> Self {
+        self.context.functions = Some(functions);
+        self
     }
 
     /// The same host with a container engine.
@@ -49,12 +58,18 @@ impl Host {
     /// The device's grains.
     #[must_use]
     pub fn grains(&self) -> &Map<String, Value> {
-        &self.grains
+        &self.context.grains
     }
 
     /// The device's pillar.
     #[must_use]
     pub fn pillar(&self) -> &Map<String, Value> {
-        &self.pillar
+        &self.context.pillar
+    }
+
+    /// Renders `template: jinja` sources; made when the first of them comes.
+    #[must_use]
+    pub fn renderer(&self) -> &Renderer {
+        self.renderer.get_or_init(|| Renderer::new(Arc::clone(&self.files), "base", &self.context))
     }
 }

@@ -13,6 +13,8 @@ use crate::docker::{
 use crate::host::Host;
 
 mod arguments;
+pub(crate) mod cmd;
+pub(crate) mod file;
 mod outcome;
 pub(crate) mod test;
 
@@ -133,10 +135,22 @@ macro_rules! modules {
 }
 
 modules! {
+    "cmd.run" => CmdRun(cmd::Run),
+    "cmd.wait" => CmdWait(cmd::Wait),
     "docker_container.absent" => ContainerAbsent(ContainerAbsent),
     "docker_container.running" => ContainerRunning(ContainerRunning),
     "docker_container.stopped" => ContainerStopped(ContainerStopped),
     "docker_image.absent" => ImageAbsent(ImageAbsent),
     "docker_image.present" => ImagePresent(ImagePresent),
-    "test.nop" => TestNop(test::Nop),
+    "file.absent" => FileAbsent(file::absent::Absent),
+    "file.directory" => FileDirectory(file::directory::Directory),
+    "file.managed" => FileManaged(file::managed::Managed),
+    "file.symlink" => FileSymlink(file::symlink::Symlink),
+    "test.configurable_test_state" => TestConfigurable(test::Configured),
+    "test.fail_with_changes" => TestFailWithChanges(test::Pretend<true, false>),
+    "test.fail_without_changes" => TestFailWithoutChanges(test::Pretend<false, false>),
+    "test.nop" => TestNop(test::Pretend<false, true>),
+    "test.show_notification" => TestShowNotification(test::Notification),
+    "test.succeed_with_changes" => TestSucceedWithChanges(test::Pretend<true, true>),
+    "test.succeed_without_changes" => TestSucceedWithoutChanges(test::Pretend<false, true>),
 }

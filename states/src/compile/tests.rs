@@ -1,0 +1,198 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::files::memory::MemoryFiles;
+use crate::low::{Join, RequisiteKind};
+
+const TOP: &str = "base:
+  'G@role:rfid':
+    - rfid
+";
+
+const RFID: &str = "{% set image = pillar['registry'] ~ '/fleet/rfid:' ~ grains['channel'] %}
+{{ image }}:
+  docker_image.present:
+    - force: True
+rfid:
+  docker_container.running:
+    - image: {{ image }}
+    - binds:
+      - {{ pillar['rfid_device'] }}:{{ pillar['rfid_device'] }}
+    - environment:
+      - RCAGGREGATOR: aggregator:9091
+      - POWER_API: power:80
+    - restart_policy: unless-stopped
+    - require:
+      - docker_image: {{ image }}
+";
+
+fn compiler(files: &[(&str, &str)]) -> Compiler {
+    let object = |value: Value| value.as_object().unwrap().clone();
+    let grains = object(json!({"id": "d1", "role": "rfid", "channel": "live"}));
+    let pillar = object(json!({"registry": "127.0.0.1:5000", "rfid_device": "/dev/ttyUSB0"}));
+    Compiler::new(MemoryFiles::new(files), Context::new(grains, pillar))
+}
+
+fn compile(files: &[(&str, &str)]) -> Result<LowState, CompileErrors> {
+    compiler(files).sls("base", &["a"])
+}
+
+fn ids(low: &LowState) -> Vec<&str> {
+    low.chunks.iter().map(|chunk| chunk.name.as_str()).collect()
+}
+
+fn errors(text: &str) -> String {
+    compile(&[("a.sls", text)]).err().map(|errors| errors.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn container_states_of_a_fleet_compile_as_written() {
+    let matcher = |target: &str, kind: &str| Ok(target == "G@role:rfid" && kind == "compound");
+    let low = compiler(&[("top.sls", TOP), ("rfid.sls", RFID)]).highstate("base", &matcher).unwrap();
+    assert_eq!(
+        low.to_value(),
+        json!([
+            {
+                "state": "docker_image", "fun": "present", "order": 10000, "__env__": "base",
+                "name": "127.0.0.1:5000/fleet/rfid:live", "__sls__": "rfid",
+                "__id__": "127.0.0.1:5000/fleet/rfid:live", "force": true,
+            },
+            {
+                "state": "docker_container", "fun": "running", "name": "rfid", "__id__": "rfid",
+                "__sls__": "rfid", "__env__": "base", "order": 10001,
+                "image": "127.0.0.1:5000/fleet/rfid:live",
+                "binds": ["/dev/ttyUSB0:/dev/ttyUSB0"],
+                "environment": [
+                    {"RCAGGREGATOR": "aggregator:9091"},
+                    {"POWER_API": "power:80"},
+                ],
+                "restart_policy": "unless-stopped",
+            },
+        ])
+    );
+    let requisite = &low.chunks[1].requisites[0];
+    assert_eq!((requisite.kind, requisite.join), (RequisiteKind::Require, Join::All));
+    assert_eq!(requisite.targets, [0]);
+}
+
+#[test]
+fn minion_without_a_target_in_the_top_file_is_told() {
+    let compiler = compiler(&[("top.sls", TOP), ("rfid.sls", RFID)]);
+    let errors = compiler.highstate("base", &|_: &str, _: &str| Ok(false)).err().unwrap();
+    insta::assert_snapshot!(errors, @"");
+}
+
+#[test]
+fn includes_come_first_and_only_once() {
+    let low = compile(&[
+        ("a.sls", "include:\n  - d\n  - b\nlast:\n  test.nop: []\n"),
+        ("b.sls", "include: [d.inner]\nsecond:\n  test.nop\n"),
+        ("d/init.sls", "include:\n  - .inner\nfirst:\n  test:\n    - nop\n"),
+        ("d/inner.sls", "inner: test.nop\n"),
+    ]);
+    // `second` has a text where a dictionary of arguments is expected, as Salt allows.
+    assert_eq!(ids(&low.unwrap()), ["inner", "first", "second", "last"]);
+}
+
+#[test]
+fn extend_replaces_arguments_and_appends_requisites() {
+    let low = compile(&[
+        (
+            "a.sls",
+            "include: [b]\nextend:\n  f:\n    file.managed:\n      - mode: 600\n      - require:\n        - test: y\ny: test.nop\n",
+        ),
+        (
+            "b.sls",
+            "x: test.nop\nf:\n  file.managed:\n    - name: /tmp/f\n    - mode: 644\n    - require:\n      - test: x\n",
+        ),
+    ])
+    .unwrap();
+    assert_eq!(ids(&low), ["x", "y", "/tmp/f"]);
+    assert_eq!(low.chunks[2].arguments["mode"], 600);
+    assert_eq!(low.chunks[2].requisites[0].targets, [0, 1]);
+}
+
+#[test]
+fn exclude_takes_ids_and_whole_files_away() {
+    let low = compile(&[
+        ("a.sls", "include: [b, c]\nexclude:\n  - sls: b\n  - id: gone\nkept: test.nop\n"),
+        ("b.sls", "b: test.nop\n"),
+        ("c.sls", "gone: test.nop\nstays: test.nop\n"),
+    ]);
+    assert_eq!(ids(&low.unwrap()), ["stays", "kept"]);
+}
+
+#[test]
+fn order_names_and_inverted_requisites_shape_the_run() {
+    let low = compile(&[(
+        "a.sls",
+        "end:\n  test.nop:\n    - order: last\nmany:\n  test.nop:\n    - names:\n      - one\n      - two\nfirst:\n  test.nop:\n    - order: 1\nbefore:\n  test.nop:\n    - require_in:\n      - test: one\n",
+    )])
+    .unwrap();
+    assert_eq!(ids(&low), ["first", "before", "one", "two", "end"]);
+}
+
+#[test]
+fn globs_and_whole_files_are_requisites() {
+    let low = compile(&[
+        ("a.sls", "include: [b]\nx:\n  test.nop:\n    - require:\n      - sls: b\n    - watch:\n      - test: 'b*'\n"),
+        ("b.sls", "b1: test.nop\nb2: test.nop\n"),
+    ])
+    .unwrap();
+    assert_eq!(low.chunks[2].requisites[0].targets, [0, 1]);
+    assert_eq!(low.chunks[2].requisites[1].targets, [0, 1]);
+}
+
+#[test]
+fn unknown_function_and_argument_offer_the_nearest() {
+    insta::assert_snapshot!(errors(
+        "f:\n  file.manged:\n    - name: /tmp/x\ng:\n  file.managed:\n    - name: /tmp/x\n    - contnets: x\n"
+    ), @"");
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    insta::assert_snapshot!(errors(
+        "a:\n  test.nop:\n    - require:\n      - test: missing\n    - prereq:\n      - test: b\n    - order: soon\nb:\n  docker.made: []\n"
+    ), @"");
+}
+
+#[test]
+fn circle_of_requisites_is_named() {
+    insta::assert_snapshot!(errors(
+        "a:\n  test.nop:\n    - require:\n      - test: b\nb:\n  test.nop:\n    - require:\n      - test: a\n"
+    ), @"");
+}
+
+#[test]
+fn conflicting_ids_are_named_with_both_files() {
+    let files = [("a.sls", "include: [b]\nx: test.nop\n"), ("b.sls", "x: test.nop\n")];
+    insta::assert_snapshot!(compile(&files).err().unwrap(), @"");
+}
+
+#[test]
+fn missing_include_says_where_it_is_included() {
+    let files = [("a.sls", "x: test.nop\ninclude:\n  - rfdi\n"), ("rfid.sls", "y: test.nop\n")];
+    insta::assert_snapshot!(compile(&files).err().unwrap(), @"");
+}
+
+#[test]
+fn yaml_error_is_told_with_the_template_line() {
+    insta::assert_snapshot!(errors(
+        "{% for i in range(3) %}\nx{{ i }}:\n  test.nop: []\n{% endfor %}\ny:\n  test.nop: a: b\n"
+    ), @"");
+}
+
+#[test]
+fn context_indented_like_its_key_is_explained() {
+    insta::assert_snapshot!(errors(
+        "/tmp/x:\n  file.managed:\n    - source: salt://x\n    - context:\n      a: 1\n"
+    ), @"");
+}
+
+#[test]
+fn wrong_top_file_says_what_is_wrong() {
+    let compiler = compiler(&[("top.sls", "base:\n  '*':\n    - match: compuond\n    - x\n")]);
+    let errors = compiler.highstate("base", &|_: &str, _: &str| Ok(true)).err().unwrap();
+    insta::assert_snapshot!(errors, @"");
+}
