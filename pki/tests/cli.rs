@@ -122,9 +122,9 @@ fn a_wrong_command_line_or_file_has_status_2() {
 
     For more information, try '--help'.
     ");
-    assert_snapshot!(enrol(path, &format!("{issue} --id a --serial 1 --master 10.0.0.1")), @r"
+    assert_snapshot!(enrol(path, &format!("{issue} --id a --serial 1 --master 10.0.0.1:x")), @r"
     status 2
-    error: invalid value '10.0.0.1' for '--master <ADDR>': an address is HOST:PORT, such as 10.0.0.1:4510 or [fd00::1]:4510
+    error: invalid value '10.0.0.1:x' for '--master <ADDR>': an address is HOST or HOST:PORT, such as 10.0.0.1:4510 or [fd00::1]:4510
 
     For more information, try '--help'.
     ");

@@ -48,8 +48,9 @@ impl Bundle {
         }
         match key {
             KeySource::Device(key) => entry.key == key.digest(),
-            KeySource::Station => file::read_key(&self.pki.join("idevid.key"))
-                .is_ok_and(|key| key.public().digest() == entry.key),
+            KeySource::Station => {
+                file::read_key(&self.key()).is_ok_and(|key| key.public().digest() == entry.key)
+            }
         }
     }
 
@@ -57,10 +58,7 @@ impl Bundle {
     pub(super) fn create(&self, key: Option<&PrivateKey>) -> Result<(), FileError> {
         file::create_private_directory(&self.pki)?;
         match key {
-            Some(key) => {
-                let path = self.pki.join("idevid.key");
-                file::create(&path, key.to_pem().as_bytes(), Access::Private)
-            }
+            Some(key) => file::create(&self.key(), key.to_pem().as_bytes(), Access::Private),
             None => Ok(()),
         }
     }
@@ -83,7 +81,15 @@ impl Bundle {
         };
         let chain = encode_certificates(chain);
         file::create(&self.certificate(), chain.as_bytes(), Access::Public)?;
+        if self.key().exists() {
+            // Read back: a card that forgets what was written shows it here, not up a pole.
+            file::Identity::load(&self.certificate(), &self.key())?;
+        }
         Ok(wrote)
+    }
+
+    fn key(&self) -> PathBuf {
+        self.pki.join("idevid.key")
     }
 
     fn certificate(&self) -> PathBuf {

@@ -1,5 +1,6 @@
 //! The command line, and the help that teaches it.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -207,7 +208,7 @@ pub(crate) fn grains(given: &[Grain]) -> Result<Map<String, Value>, Failure> {
     Ok(grains)
 }
 
-/// A host with a port, written without need of quotes in YAML.
+/// A host, perhaps with a port, that needs no escaping between quotes in YAML.
 #[derive(Debug, Clone)]
 pub(crate) struct MasterAddress(pub(crate) String);
 
@@ -215,17 +216,25 @@ impl FromStr for MasterAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || "an address is HOST:PORT, such as 10.0.0.1:4510 or [fd00::1]:4510".to_owned();
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let bare = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')),
+        let is_ipv6 = |host: &str| host.parse::<Ipv6Addr>().is_ok();
+        let is_name = |host: &str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            !host.is_empty() && host.chars().all(allowed)
         };
-        if host.is_empty() || !bare || !port.parse::<u16>().is_ok_and(|port| port != 0) {
-            return Err(wrong());
+        let fits = is_ipv6(text)
+            || match text.rsplit_once(':') {
+                None => is_name(text),
+                Some((host, port)) => {
+                    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+                    port.parse::<u16>().is_ok_and(|port| port != 0)
+                        && bracketed.map_or_else(|| is_name(host), is_ipv6)
+                }
+            };
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("an address is HOST or HOST:PORT, such as 10.0.0.1:4510 or [fd00::1]:4510".into())
         }
-        Ok(Self(text.to_owned()))
     }
 }
 
@@ -252,11 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_a_host_and_a_port() {
-        for good in ["127.0.0.1:4510", "master.example:4510", "[fd00::1]:4510"] {
+    fn an_address_is_a_host_perhaps_with_a_port() {
+        for good in ["127.0.0.1:4510", "master.example:4510", "[fd00::1]:4510", "m", "fd00::1"] {
             good.parse::<MasterAddress>().unwrap();
         }
-        for wrong in ["127.0.0.1", ":4510", "a:0", "a:65536", "a'b:1", "fd00::1:4510", "[x]:1"] {
+        for wrong in
+            ["", ":4510", "a:0", "a:65536", "a'b", "a'b:1", "[x]:1", "fd00:::1", "[fd00::1]"]
+        {
             assert!(wrong.parse::<MasterAddress>().is_err(), "{wrong}");
         }
     }
