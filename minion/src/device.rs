@@ -1,0 +1,152 @@
+//! What execution functions reach: the device's configuration, grains, files, pillar and container engine. A handle that
+//! is cheap to clone; the agent's loop and the functions it started hold the same device.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use drover_proto::{MinionId, message::GrainSets};
+use drover_states::docker::BollardEngine;
+use serde_json::{Map, Value};
+use tokio::sync::Notify;
+
+use crate::{
+    config::Config,
+    durable::FileError,
+    grains::{Grains, SetGrainError, detected},
+    library::{Library, LibraryError},
+};
+
+/// One device. See the module.
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+struct Inner {
+    id: MinionId,
+    serial: Option<String>,
+    config: Config,
+    grains: Mutex<Grains>,
+    grains_changed: Notify,
+    library: Library,
+    jobs: Mutex<Value>,
+    state_turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Device {
+    /// The device that a certificate names. `serial` is the hardware serial number in it.
+    #[must_use]
+    pub fn new(id: MinionId, serial: Option<String>, config: Config, library: Library) -> Self {
+        let found =
+            detected::detect(&id, serial.as_deref(), config.master.first().map(String::as_str));
+        let grains = Grains::load(&config.data_dir, config.grains.clone(), found);
+        Self(Arc::new(Inner {
+            id,
+            serial,
+            config,
+            grains: Mutex::new(grains),
+            grains_changed: Notify::new(),
+            library,
+            jobs: Mutex::new(Value::Array(Vec::new())),
+            state_turn: Arc::default(),
+        }))
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &MinionId {
+        &self.0.id
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Its files and its pillar.
+    #[must_use]
+    pub fn library(&self) -> &Library {
+        &self.0.library
+    }
+
+    /// All grains, by their precedence.
+    #[must_use]
+    pub fn grains(&self) -> Map<String, Value> {
+        self.lock_grains().merged()
+    }
+
+    /// The grains that it tells the master.
+    #[must_use]
+    pub fn own_grains(&self) -> GrainSets {
+        self.lock_grains().own()
+    }
+
+    /// Looks at the machine anew.
+    pub fn detect_grains(&self) {
+        let master = self.0.config.master.first().map(String::as_str);
+        let found = detected::detect(&self.0.id, self.0.serial.as_deref(), master);
+        self.lock_grains().detect(found);
+    }
+
+    /// Sets a grain at run time, or takes back what was set. The master is told.
+    ///
+    /// # Errors
+    /// When it may not be changed here, or the disk does not take it.
+    pub fn set_grain(&self, name: &str, value: Option<Value>) -> Result<(), SetGrainError> {
+        if self.lock_grains().set(name, value)? {
+            self.0.grains_changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes the enrolled grains that a welcome brought.
+    ///
+    /// # Errors
+    /// When the disk does not take the copy; they hold until the agent ends.
+    pub fn enrol_grains(&self, enrolled: Map<String, Value>) -> Result<(), FileError> {
+        self.lock_grains().enrol(enrolled)
+    }
+
+    /// Waits until a grain was set.
+    pub async fn grains_changed(&self) {
+        self.0.grains_changed.notified().await;
+    }
+
+    /// The pillar: asked for anew, or as it was kept where there is no connection.
+    ///
+    /// # Errors
+    /// When the master refuses it, or there is none.
+    pub async fn pillar(&self, saltenv: &str) -> Result<Map<String, Value>, LibraryError> {
+        self.0.library.pillar(self, saltenv).await
+    }
+
+    /// The container engine of the configuration. It is connected to when it is first asked.
+    #[must_use]
+    pub fn engine(&self) -> BollardEngine {
+        BollardEngine::new(&self.0.config.docker)
+    }
+
+    /// The jobs that run and wait, as `saltutil.running` lists them.
+    #[must_use]
+    pub fn running_jobs(&self) -> Value {
+        lock(&self.0.jobs).clone()
+    }
+
+    /// The agent's loop says what runs and waits.
+    pub(crate) fn publish_jobs(&self, jobs: Value) {
+        *lock(&self.0.jobs) = jobs;
+    }
+
+    /// The right to run states. One run has it at a time; it is given back when that run has really ended, also where
+    /// its job was stopped before.
+    pub(crate) async fn state_turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.0.state_turn).lock_owned().await
+    }
+
+    fn lock_grains(&self) -> MutexGuard<'_, Grains> {
+        lock(&self.0.grains)
+    }
+}
+
+/// A panic in a function must not take the agent with it: what it held is whole, because every change is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

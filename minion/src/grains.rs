@@ -1,0 +1,181 @@
+//! What this device is: grains from three sources, of which earlier ones win. *Enrolled* ones came from the factory by
+//! the master's welcome, *configured* ones stand in `minion.yml` or were set at run time, *detected* ones are found.
+
+use std::path::{Path, PathBuf};
+
+use drover_proto::message::GrainSets;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::durable::{self, FileError};
+
+pub mod detected;
+
+/// All grains of this device, and the two files that keep what was set and what was enrolled.
+#[derive(Debug)]
+pub struct Grains {
+    enrolled: Map<String, Value>,
+    /// Set at run time; wins over the file.
+    set: Map<String, Value>,
+    file: Map<String, Value>,
+    detected: Map<String, Value>,
+    directory: PathBuf,
+}
+
+/// Why a grain is not set.
+#[derive(Debug, Error)]
+pub enum SetGrainError {
+    /// It was given at the enrolment station.
+    #[error("the grain `{0}` was given at enrolment, and the device cannot change it")]
+    Enrolled(String),
+    /// It stands in the configuration file, so it cannot be taken back here.
+    #[error("the grain `{0}` stands in minion.yml; take it out there")]
+    InFile(String),
+    /// A name that targeting could not reach.
+    #[error("`{0}` is no name for a grain: it must not be empty or have a colon")]
+    Name(String),
+    /// The disk did not take it.
+    #[error("keep the grain")]
+    Keep(#[from] FileError),
+}
+
+impl Grains {
+    /// The grains of a device whose configuration has `file`, with what was kept in `directory`. A damaged file is as
+    /// good as none: the master sends enrolled grains again.
+    #[must_use]
+    pub fn load(directory: &Path, file: Map<String, Value>, detected: Map<String, Value>) -> Self {
+        let kept = |name: &str| {
+            durable::read_json(&directory.join(name)).unwrap_or_else(|why| {
+                tracing::warn!("{}", crate::error_chain(&why));
+                None
+            })
+        };
+        Self {
+            enrolled: kept(ENROLLED).unwrap_or_default(),
+            set: kept(SET).unwrap_or_default(),
+            file,
+            detected,
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// All of them, by their precedence.
+    #[must_use]
+    pub fn merged(&self) -> Map<String, Value> {
+        drover_proto::grains::Grains::merge(&self.enrolled, &self.own()).values().clone()
+    }
+
+    /// What the device tells the master: all but the enrolled ones.
+    #[must_use]
+    pub fn own(&self) -> GrainSets {
+        let mut configured = self.file.clone();
+        configured.extend(self.set.clone());
+        GrainSets { configured, detected: self.detected.clone() }
+    }
+
+    /// Sets a grain at run time, or takes back what was set, and keeps it. Says whether anything changed.
+    ///
+    /// # Errors
+    /// When it may not be changed here, or the disk does not take it; nothing changes then.
+    pub fn set(&mut self, name: &str, value: Option<Value>) -> Result<bool, SetGrainError> {
+        if name.is_empty() || name.contains(':') {
+            return Err(SetGrainError::Name(name.to_owned()));
+        }
+        if self.enrolled.contains_key(name) {
+            return Err(SetGrainError::Enrolled(name.to_owned()));
+        }
+        if value.is_none() && !self.set.contains_key(name) {
+            return match self.file.contains_key(name) {
+                true => Err(SetGrainError::InFile(name.to_owned())),
+                false => Ok(false),
+            };
+        }
+        let mut set = self.set.clone();
+        match value {
+            Some(value) => set.insert(name.to_owned(), value),
+            None => set.shift_remove(name),
+        };
+        if set == self.set {
+            return Ok(false);
+        }
+        durable::write_json(&self.directory.join(SET), &set)?;
+        self.set = set;
+        Ok(true)
+    }
+
+    /// Takes the enrolled grains that a welcome brought, and keeps a copy for the time without a master.
+    ///
+    /// # Errors
+    /// When the disk does not take the copy; they hold until the agent ends.
+    pub fn enrol(&mut self, enrolled: Map<String, Value>) -> Result<(), FileError> {
+        if enrolled == self.enrolled {
+            return Ok(());
+        }
+        self.enrolled = enrolled;
+        durable::write_json(&self.directory.join(ENROLLED), &self.enrolled)
+    }
+
+    /// Takes what was detected anew. Says whether anything changed.
+    pub fn detect(&mut self, detected: Map<String, Value>) -> bool {
+        let changed = detected != self.detected;
+        self.detected = detected;
+        changed
+    }
+}
+
+const SET: &str = "grains.json";
+const ENROLLED: &str = "enrolled-grains.json";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn grains(directory: &Path) -> Grains {
+        Grains::load(
+            directory,
+            map(json!({"site": "bne", "role": "file"})),
+            map(json!({"os": "Debian", "role": "detected", "site": "detected"})),
+        )
+    }
+
+    #[test]
+    fn enrolled_wins_over_configured_wins_over_detected() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut grains = grains(directory.path());
+        assert!(grains.set("role", Some(json!("set"))).unwrap());
+        grains.enrol(map(json!({"site": "factory"}))).unwrap();
+        let merged = grains.merged();
+        assert_eq!(
+            Value::Object(merged),
+            json!({"site": "factory", "role": "set", "os": "Debian"})
+        );
+        assert_eq!(grains.own().configured["site"], json!("bne"));
+    }
+
+    #[test]
+    fn what_was_set_and_enrolled_is_still_there_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut before = grains(directory.path());
+        before.set("tier", Some(json!(2))).unwrap();
+        before.enrol(map(json!({"site": "factory"}))).unwrap();
+        let after = grains(directory.path()).merged();
+        assert_eq!((&after["tier"], &after["site"]), (&json!(2), &json!("factory")));
+    }
+
+    #[test]
+    fn enrolled_grains_are_not_set_and_those_of_the_file_not_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut grains = grains(directory.path());
+        grains.enrol(map(json!({"site": "factory"}))).unwrap();
+        assert!(matches!(grains.set("site", Some(json!(1))), Err(SetGrainError::Enrolled(_))));
+        assert!(matches!(grains.set("role", None), Err(SetGrainError::InFile(_))));
+        assert!(!grains.set("unknown", None).unwrap());
+        assert!(matches!(grains.set("a:b", Some(json!(1))), Err(SetGrainError::Name(_))));
+    }
+}

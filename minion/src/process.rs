@@ -1,0 +1,347 @@
+//! One shell command in a process group of its own, with bounded output and bounded time. Whoever drops it while it
+//! runs ends the whole group: no job leaves anything behind that it did not detach itself.
+
+use std::{
+    ffi::OsString, io, os::fd::OwnedFd, path::PathBuf, process::ExitStatus, process::Stdio,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    net::unix::pipe,
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::account::Account;
+
+/// How long a group that was asked to end has before it is killed.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long after the command's end its output is still read, where something that it detached holds the pipe.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// A command and its surroundings.
+#[derive(Debug, Clone)]
+pub(crate) struct ShellCommand {
+    pub(crate) command: String,
+    pub(crate) shell: PathBuf,
+    pub(crate) cwd: PathBuf,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) stdin: Option<String>,
+    pub(crate) account: Option<Account>,
+    pub(crate) time: Duration,
+    pub(crate) output_limit: usize,
+}
+
+/// What a command left.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) pid: u32,
+    pub(crate) retcode: i32,
+    pub(crate) stdout: String,
+    /// Empty where it went into `stdout`.
+    pub(crate) stderr: String,
+    /// Whether its time ran out, and the group was ended.
+    pub(crate) timed_out: bool,
+}
+
+/// Where the command's error output goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stderr {
+    /// Into one stream with the output, in the order written.
+    Merged,
+    /// Beside it.
+    Apart,
+}
+
+/// A command that could not be started or followed.
+#[derive(Debug, Error)]
+pub(crate) enum CommandError {
+    #[error("cannot run `{shell}` in `{cwd}`")]
+    Spawn { shell: PathBuf, cwd: PathBuf, source: io::Error },
+    #[error("cannot follow the command")]
+    Follow(#[source] io::Error),
+}
+
+impl ShellCommand {
+    /// Runs it to its end, or to the end of its time.
+    pub(crate) async fn run(self, stderr: Stderr) -> Result<Finished, CommandError> {
+        let (out, out_writer) = pipe_pair()?;
+        let (err, err_writer) = match stderr {
+            Stderr::Merged => (None, out_writer.try_clone().map_err(CommandError::Follow)?),
+            Stderr::Apart => {
+                let (reader, writer) = pipe_pair()?;
+                (Some(reader), writer)
+            }
+        };
+        let mut child = self.spawn(out_writer, err_writer)?;
+        let pid = child.id().unwrap_or_default();
+        let group = Group::of(pid);
+        let limit = self.output_limit;
+        let (mut stdout, mut stderr) = (Captured::new(limit), Captured::new(limit));
+        let ended = {
+            let follow = follow(&mut child, self.stdin, out, err, &mut stdout, &mut stderr);
+            timeout(self.time, follow).await
+        };
+        let (status, timed_out) = match ended {
+            Ok(status) => (status.map_err(CommandError::Follow)?, false),
+            Err(_) => (group.end(&mut child).await.map_err(CommandError::Follow)?, true),
+        };
+        group.release();
+        Ok(Finished {
+            pid,
+            retcode: retcode(status),
+            stdout: stdout.into_text(),
+            stderr: stderr.into_text(),
+            timed_out,
+        })
+    }
+
+    fn spawn(&self, stdout: OwnedFd, stderr: OwnedFd) -> Result<Child, CommandError> {
+        let mut command = Command::new(&self.shell);
+        command
+            .arg("-c")
+            .arg(&self.command)
+            .current_dir(&self.cwd)
+            .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::from(stdout))
+            .stderr(Stdio::from(stderr))
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(account) = &self.account {
+            command
+                .uid(account.uid)
+                .gid(account.gid)
+                .env("HOME", &account.home)
+                .env("USER", &account.name)
+                .env("LOGNAME", &account.name);
+        }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.spawn().map_err(|source| CommandError::Spawn {
+            shell: self.shell.clone(),
+            cwd: self.cwd.clone(),
+            source,
+        })
+    }
+}
+
+/// Feeds and reads the command until it has ended and its pipes are empty.
+async fn follow(
+    child: &mut Child,
+    stdin: Option<String>,
+    out: pipe::Receiver,
+    err: Option<pipe::Receiver>,
+    stdout: &mut Captured,
+    stderr: &mut Captured,
+) -> io::Result<ExitStatus> {
+    let pipe = child.stdin.take();
+    let feed = async {
+        if let (Some(mut pipe), Some(text)) = (pipe, stdin) {
+            // A command that does not read its input is none of our business.
+            let _ = pipe.write_all(text.as_bytes()).await;
+        }
+    };
+    let read = async {
+        let apart = async {
+            if let Some(err) = err {
+                stderr.read(err).await;
+            }
+        };
+        tokio::join!(feed, stdout.read(out), apart);
+    };
+    tokio::pin!(read);
+    let status = tokio::select! {
+        status = child.wait() => status?,
+        () = &mut read => return child.wait().await,
+    };
+    // What it detached may hold the pipes for ever.
+    let _ = timeout(DRAIN, read).await;
+    Ok(status)
+}
+
+fn pipe_pair() -> Result<(pipe::Receiver, OwnedFd), CommandError> {
+    let (reader, writer) = io::pipe().map_err(CommandError::Follow)?;
+    let reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(CommandError::Follow)?;
+    Ok((reader, writer.into()))
+}
+
+/// The first bytes of an output, and how many more there were.
+#[derive(Debug)]
+struct Captured {
+    bytes: Vec<u8>,
+    limit: usize,
+    beyond: u64,
+}
+
+impl Captured {
+    const fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit, beyond: 0 }
+    }
+
+    async fn read(&mut self, mut from: impl AsyncRead + Unpin) {
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            let kept = read.min(self.limit - self.bytes.len());
+            self.bytes.extend_from_slice(&buffer[..kept]);
+            self.beyond += (read - kept) as u64;
+        }
+    }
+
+    fn into_text(self) -> String {
+        let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
+        if self.beyond > 0 {
+            text.push_str(&format!(
+                "\n[output cut at {} bytes, {} more were dropped]",
+                self.limit, self.beyond
+            ));
+        }
+        text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        text
+    }
+}
+
+/// The process group of a command; killed when dropped before it is released.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(pid: u32) -> Self {
+        Self(i32::try_from(pid).ok().and_then(Pid::from_raw))
+    }
+
+    /// Asks the group to end, and makes it.
+    async fn end(&self, child: &mut Child) -> io::Result<ExitStatus> {
+        self.signal(Signal::TERM);
+        let ended = timeout(GRACE, child.wait()).await;
+        // Whatever of the group is still there, also when its leader has gone.
+        self.signal(Signal::KILL);
+        match ended {
+            Ok(status) => status,
+            Err(_) => child.wait().await,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // It fails only when the group has ended already.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    /// The command has ended by itself: what it detached may live.
+    fn release(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// A command's own status; as a shell has it, 128 and the signal's number where one ended it.
+fn retcode(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(text: &str) -> ShellCommand {
+        ShellCommand {
+            command: text.to_owned(),
+            shell: "/bin/sh".into(),
+            cwd: "/".into(),
+            env: Vec::new(),
+            stdin: None,
+            account: None,
+            time: Duration::from_secs(20),
+            output_limit: 1 << 20,
+        }
+    }
+
+    fn run(command: ShellCommand, stderr: Stderr) -> Finished {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(command.run(stderr)).unwrap()
+    }
+
+    #[test]
+    fn both_outputs_keep_their_order_in_one_stream() {
+        let finished = run(command("echo a; echo b >&2; echo c; exit 3"), Stderr::Merged);
+        assert_eq!((finished.stdout.as_str(), finished.retcode), ("a\nb\nc", 3));
+        let apart = run(command("echo a; echo b >&2"), Stderr::Apart);
+        assert_eq!((apart.stdout.as_str(), apart.stderr.as_str()), ("a", "b"));
+    }
+
+    #[test]
+    fn output_over_the_limit_is_cut_and_marked() {
+        let mut long = command("head -c 100000 /dev/zero | tr '\\0' x");
+        long.output_limit = 10;
+        let finished = run(long, Stderr::Merged);
+        assert_eq!(
+            finished.stdout,
+            "xxxxxxxxxx\n[output cut at 10 bytes, 99990 more were dropped]"
+        );
+        assert_eq!(finished.retcode, 0);
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_ended_with_its_children() {
+        let mut slow = command("sleep 1000 & echo $!; wait");
+        slow.time = Duration::from_millis(300);
+        let finished = run(slow, Stderr::Merged);
+        assert!(finished.timed_out);
+        let child = finished.stdout.trim().to_owned();
+        assert!(gone(&child), "{child}");
+    }
+
+    #[test]
+    fn a_command_that_is_dropped_takes_its_group_with_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut slow = command(&format!("sleep 1000 & echo $! > {}; wait", file.path().display()));
+        slow.time = Duration::from_secs(1000);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let child = runtime.block_on(async {
+            let written = async {
+                loop {
+                    let text = std::fs::read_to_string(file.path()).unwrap();
+                    if text.ends_with('\n') {
+                        return text.trim().to_owned();
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                _ = slow.run(Stderr::Merged) => panic!("it ended"),
+                child = written => child,
+            }
+        });
+        assert!(gone(&child), "{child}");
+    }
+
+    #[test]
+    fn something_detached_does_not_hold_up_the_return() {
+        let finished = run(command("setsid sleep 5 & echo started"), Stderr::Merged);
+        assert_eq!(finished.stdout, "started");
+        assert!(!finished.timed_out);
+    }
+
+    #[test]
+    fn input_reaches_the_command() {
+        let mut cat = command("cat");
+        cat.stdin = Some("hello".into());
+        assert_eq!(run(cat, Stderr::Merged).stdout, "hello");
+    }
+
+    /// A killed process may stay as a zombie until its parent has looked.
+    fn gone(pid: &str) -> bool {
+        (0..1_000_000).any(|_| {
+            std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .map_or(true, |stat| stat.contains(") Z "))
+        })
+    }
+}
