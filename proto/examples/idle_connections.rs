@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +115,6 @@ async fn minions(address: &str, count: usize, files: &Path) -> Result<(), Failur
         identity: read_identity(files, "minion")?,
         anchors: Arc::new(TrustAnchors::from_pem(&std::fs::read(files.join("root.crt"))?)?),
         clock_floor: None,
-        run_dir: PathBuf::from(format!("{}/{}", files.display(), std::process::id())),
         limits: TunnelLimits::default(),
     };
     let tunnels: Vec<Tunnel> = stream::iter(0..count)

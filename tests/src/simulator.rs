@@ -42,8 +42,6 @@ pub struct Simulation {
     pub root: PathBuf,
     /// The master's address.
     pub master: String,
-    /// A directory for the sockets.
-    pub run_dir: PathBuf,
     /// How many minions.
     pub count: usize,
     /// What their ids begin with.
@@ -101,7 +99,6 @@ pub fn start(simulation: &Simulation) -> anyhow::Result<(Arc<Tally>, watch::Rece
             identity: minion.identity.clone(),
             anchors: Arc::<TrustAnchors>::clone(&anchors),
             clock_floor: None,
-            run_dir: simulation.run_dir.clone(),
             limits: TunnelLimits { handshake: Duration::from_secs(60), ..TunnelLimits::default() },
         };
         let settings = Settings {

@@ -2,33 +2,35 @@
 //!
 //! When to try again is the minion's to decide; every call resolves names anew.
 
+mod dealer;
+mod failure;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use drover_pki::verify::{MasterCertificate, TrustAnchors};
-use rustls::AlertDescription;
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
-use tokio::net::{TcpStream, UnixListener, UnixStream, lookup_host};
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
 use tracing::{debug, warn};
-use zeromq::{
-    DealerRecvHalf, DealerSendHalf, DealerSocket, Socket, SocketRecv, SocketSend, ZmqMessage,
-};
+use zeromq::{DealerRecvHalf, DealerSendHalf, SocketRecv, SocketSend, ZmqMessage};
 
 use super::bridge::{Bridge, End, Patience};
-use super::link::{OpeningError, open_local, read_greeting, read_ready, write_opening};
-use super::socket::{self, SocketError};
+use super::link::{read_greeting, read_ready, write_opening};
 use super::tcp;
 use super::tls::{Identity, MasterVerifier, any_master, client_config};
 use crate::zmtp::{FrameLimits, Opening, Ready, SocketType};
+
+pub use failure::{TunnelError, TunnelFailure};
+
+use dealer::open_dealer;
+use failure::{handshake_failed, not_greeted};
 
 /// Where a master listens unless told otherwise.
 pub const DEFAULT_PORT: u16 = 4510;
@@ -74,96 +76,8 @@ pub struct TunnelConfig {
     pub anchors: Arc<TrustAnchors>,
     /// The latest time that certificates have proved so far; `None` once the clock is known to be right.
     pub clock_floor: Option<UnixTime>,
-    /// A directory for the unix socket between the tunnel and its DEALER. It is made private.
-    pub run_dir: PathBuf,
     /// Limits.
     pub limits: TunnelLimits,
-}
-
-/// Why there is no connection: the last master's reason. The others' are in the log.
-#[derive(Debug, Error)]
-#[error("cannot connect to the master `{master}`")]
-pub struct TunnelError {
-    /// The master's address as configured; empty where none is.
-    pub master: String,
-    /// What went wrong.
-    #[source]
-    pub cause: TunnelFailure,
-}
-
-/// What went wrong on the way to a master.
-#[derive(Debug, Error)]
-pub enum TunnelFailure {
-    /// The configuration names no master.
-    #[error("no master is configured")]
-    NoMaster,
-    /// The name cannot be resolved.
-    #[error("its name cannot be resolved")]
-    Resolve(#[source] io::Error),
-    /// TCP does not connect.
-    #[error("TCP does not connect")]
-    Connect(#[source] io::Error),
-    /// A step took too long.
-    #[error("{step} took longer than {within:?}")]
-    TimedOut {
-        /// The step.
-        step: &'static str,
-        /// What it may take.
-        within: Duration,
-    },
-    /// This side does not accept the master's certificate.
-    #[error("the master's certificate is not accepted here")]
-    MasterRefused(#[source] rustls::Error),
-    /// TLS failed in another way.
-    #[error("the TLS handshake failed")]
-    Handshake(#[source] io::Error),
-    /// The master does not accept this side's certificate.
-    #[error("the master rejected this minion's certificate with the TLS alert `{}`", alert_name(*.0))]
-    Rejected(AlertDescription),
-    /// The certificate is good, and the master's registry does not accept the minion.
-    #[error(
-        "the master closed the connection after the handshake: it does not accept this minion yet, or no longer"
-    )]
-    NotAccepted,
-    /// The master does not open ZMTP as it must.
-    #[error("the connection was not opened")]
-    Opening(#[source] OpeningError),
-    /// The unix socket on this side.
-    #[error("the socket between tunnel and DEALER cannot be made")]
-    Socket(#[source] SocketError),
-    /// The `zeromq` crate's DEALER on this side.
-    #[error("the DEALER on this side does not connect: {0}")]
-    Dealer(String),
-}
-
-impl TunnelFailure {
-    /// What to do about it, where there is something to do.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::NoMaster => Some("set `master:` in minion.yml"),
-            Self::MasterRefused(_) => Some(
-                "compare this device's `root.crt` with the master's; is it this fleet's master?",
-            ),
-            Self::Rejected(AlertDescription::UnknownCA) => {
-                Some("this device belongs to another fleet: enrol it for this one")
-            }
-            Self::Rejected(AlertDescription::CertificateExpired) => {
-                Some("the certificate has expired: renew it, or compare the master's clock")
-            }
-            Self::Rejected(_) => Some("check the certificate with `drover-enrol verify`"),
-            Self::NotAccepted => {
-                Some("on the master: `drover key show ID`, `drover key accept ID`")
-            }
-            Self::Resolve(_)
-            | Self::Connect(_)
-            | Self::TimedOut { .. }
-            | Self::Handshake(_)
-            | Self::Opening(_)
-            | Self::Socket(_)
-            | Self::Dealer(_) => None,
-        }
-    }
 }
 
 /// The connection has ended.
@@ -339,7 +253,7 @@ async fn open(
     };
     within("READY", limits.ready, ready).await?.map_err(TunnelFailure::Opening)?;
 
-    let (dealer, local) = open_dealer(&config.run_dir, limits.ready).await?;
+    let (dealer, local) = open_dealer(limits.ready).await?;
     let patience = Patience { first_message: None, message: limits.message, stall: limits.stall };
     let bridge = Bridge::new(tls, local, limits.frames, patience);
     let (closing, closed) = watch::channel(None);
@@ -365,94 +279,12 @@ async fn carry(mut bridge: Bridge, closing: watch::Sender<Option<End>>) {
     bridge.close().await;
 }
 
-/// A DEALER, and the other end of its unix socket, opened.
-async fn open_dealer(
-    run_dir: &Path,
-    limit: Duration,
-) -> Result<(DealerSocket, UnixStream), TunnelFailure> {
-    static NUMBERS: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-    // Of one length, so that a path that fits today fits after a thousand reconnects.
-    let path = run_dir.join(format!("tunnel-{number:08x}"));
-    let dealer_failed = |error: &dyn std::fmt::Display| TunnelFailure::Dealer(error.to_string());
-
-    let listener = socket::listen(&path).map_err(TunnelFailure::Socket)?;
-    let _path = RemovedOnDrop(&path);
-    let listener = UnixListener::from_std(listener).map_err(|error| dealer_failed(&error))?;
-    let endpoint = format!("ipc://{}", path.display());
-    let mut dealer = DealerSocket::new();
-    let accepted = async {
-        let (mut local, _) = listener.accept().await?;
-        let ours = Ready::new(SocketType::Router);
-        let early = open_local(&mut local, &ours, SocketType::Dealer, limit).await?;
-        debug_assert!(early.is_empty(), "nobody holds the DEALER yet");
-        Ok::<_, OpeningError>(local)
-    };
-    let both = async { tokio::join!(dealer.connect(&endpoint), accepted) };
-    let (connected, accepted) = within("the DEALER", limit, both).await?;
-    connected.map_err(|error| dealer_failed(&error))?;
-    let local = accepted.map_err(TunnelFailure::Opening)?;
-    Ok((dealer, local))
-}
-
-struct RemovedOnDrop<'a>(&'a Path);
-
-impl Drop for RemovedOnDrop<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(self.0) {
-            debug!(path = %self.0.display(), %error, "socket not removed");
-        }
-    }
-}
-
 async fn within<T>(
     step: &'static str,
     limit: Duration,
     work: impl Future<Output = T>,
 ) -> Result<T, TunnelFailure> {
     timeout(limit, work).await.map_err(|_| TunnelFailure::TimedOut { step, within: limit })
-}
-
-fn handshake_failed(error: io::Error) -> TunnelFailure {
-    match tls_error(&error) {
-        Some(rustls::Error::AlertReceived(alert)) => TunnelFailure::Rejected(*alert),
-        Some(refused @ rustls::Error::InvalidCertificate(_)) => {
-            TunnelFailure::MasterRefused(refused.clone())
-        }
-        Some(_) | None => TunnelFailure::Handshake(error),
-    }
-}
-
-fn not_greeted(error: OpeningError) -> TunnelFailure {
-    match error {
-        OpeningError::Closed => TunnelFailure::NotAccepted,
-        OpeningError::Io(error) => match tls_error(&error) {
-            Some(rustls::Error::AlertReceived(alert)) => TunnelFailure::Rejected(*alert),
-            Some(_) | None => TunnelFailure::Opening(OpeningError::Io(error)),
-        },
-        error @ (OpeningError::Violation(_) | OpeningError::TimedOut(_)) => {
-            TunnelFailure::Opening(error)
-        }
-    }
-}
-
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-/// RFC 8446's name of an alert, such as `unknown_ca`.
-fn alert_name(alert: AlertDescription) -> String {
-    let mut name = String::new();
-    let debug = format!("{alert:?}");
-    let mut after_lower = false;
-    for letter in debug.chars() {
-        if letter.is_ascii_uppercase() && after_lower {
-            name.push('_');
-        }
-        after_lower = letter.is_ascii_lowercase();
-        name.push(letter.to_ascii_lowercase());
-    }
-    name
 }
 
 #[cfg(test)]
@@ -473,11 +305,5 @@ mod tests {
         for (given, wanted) in cases {
             assert_eq!(with_port(given), wanted);
         }
-    }
-
-    #[test]
-    fn alerts_have_their_names_in_the_rfc() {
-        assert_eq!(alert_name(AlertDescription::UnknownCA), "unknown_ca");
-        assert_eq!(alert_name(AlertDescription::CertificateExpired), "certificate_expired");
     }
 }

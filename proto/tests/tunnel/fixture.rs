@@ -1,7 +1,6 @@
 //! A fleet with its authorities, a master that listens, and peers that do as they like.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -113,7 +112,7 @@ pub(crate) struct Master {
     pub(crate) sender: RouterSendHalf,
     pub(crate) receiver: RouterRecvHalf,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) directory: TempDir,
+    _directory: TempDir,
 }
 
 impl Master {
@@ -141,7 +140,7 @@ impl Master {
         let gateway = Gateway::bind(config, Arc::clone(&registry) as Arc<dyn Admission>).unwrap();
         let (handle, events) = gateway.start();
         let (sender, receiver) = router.split();
-        Self { handle, events, sender, receiver, registry, directory }
+        Self { handle, events, sender, receiver, registry, _directory: directory }
     }
 
     pub(crate) fn config(&self, fleet: &Fleet, identity: Identity) -> TunnelConfig {
@@ -150,13 +149,8 @@ impl Master {
             identity,
             anchors: Arc::new(fleet.anchors()),
             clock_floor: None,
-            run_dir: self.run_dir(),
             limits: TunnelLimits::default(),
         }
-    }
-
-    fn run_dir(&self) -> PathBuf {
-        self.directory.path().join("minion")
     }
 
     pub(crate) async fn minion(&self, fleet: &Fleet, id: &str) -> Tunnel {

@@ -50,13 +50,11 @@ async fn main() -> anyhow::Result<()> {
     if let Some(most) = allowed.connections().filter(|most| *most < arguments.count as u64) {
         anyhow::bail!("the limit of open files allows {most} minions: raise it with `ulimit -n`");
     }
-    let sockets = tempfile::Builder::new().prefix("drover-sim-").tempdir().context("a directory")?;
     let count = arguments.count;
     let simulation = Simulation {
         station: arguments.station,
         root: arguments.root,
         master: arguments.master,
-        run_dir: sockets.path().to_owned(),
         count,
         prefix: arguments.prefix,
         heartbeat: Duration::try_from_secs_f64(arguments.heartbeat).context("--heartbeat")?,
