@@ -16,6 +16,9 @@ use network::Network;
 /// The memory that one compiled regular expression may take, in bytes.
 const REGEX_SIZE: usize = 256 << 10;
 
+/// Nodegroups within each other.
+const DEEPEST_NODEGROUP: usize = 8;
+
 /// What a minion shows to an expression.
 pub trait Subject {
     /// Its id.
@@ -223,6 +226,13 @@ fn nodegroup(
             "name it under `nodegroups` in the master's configuration",
         ));
     };
+    if within.len() >= DEEPEST_NODEGROUP {
+        return Err(TargetError::new(
+            0,
+            format!("more than {DEEPEST_NODEGROUP} nodegroups within each other"),
+            "write some of them out",
+        ));
+    }
     within.push(name.to_owned());
     let node = compound::parse(&text, nodegroups, within).map_err(|error| TargetError {
         position: 0,
