@@ -15,7 +15,7 @@ pub struct Diagnostic {
     /// The column, from 1.
     pub column: Option<usize>,
     /// The line's text.
-    pub shown: Option<String>,
+    pub shown: Option<Box<str>>,
     /// What to do.
     pub hint: Option<String>,
 }
@@ -46,7 +46,10 @@ impl Diagnostic {
     pub fn at(mut self, text: &str, line: usize, column: Option<usize>) -> Self {
         self.line = Some(line);
         self.column = column;
-        self.shown = line.checked_sub(1).and_then(|index| text.lines().nth(index)).map(shorten);
+        self.shown = line
+            .checked_sub(1)
+            .and_then(|index| text.lines().nth(index))
+            .map(|line| shorten(line).into());
         self
     }
 

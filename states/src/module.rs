@@ -117,17 +117,19 @@ macro_rules! modules {
                 }
             }
 
+            // Boxed: the largest module's future would else be part of every caller's.
+
             /// Observes, diffs and, unless `test`, applies.
             pub(crate) async fn run(&self, host: &Host, test: bool) -> Outcome {
                 match self {
-                    $(Self::$variant(module) => run(module, host, test).await,)+
+                    $(Self::$variant(module) => Box::pin(run(module, host, test)).await,)+
                 }
             }
 
             /// Salt's `mod_watch`; `None` where the module has none.
             pub(crate) async fn watched(&self, host: &Host, test: bool) -> Option<Outcome> {
                 match self {
-                    $(Self::$variant(module) => module.watched(host, test).await,)+
+                    $(Self::$variant(module) => Box::pin(module.watched(host, test)).await,)+
                 }
             }
         }

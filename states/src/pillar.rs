@@ -39,12 +39,8 @@ impl Pillar {
         let context = Context::new(grains, Map::new());
         let mut renderers = Renderers::new(&self.files, &context);
         let selections = select(&mut renderers, &self.saltenv, matcher)?;
-        let mut build = Build {
-            renderers,
-            seen: BTreeSet::new(),
-            errors: Vec::new(),
-            pillar: Map::new(),
-        };
+        let mut build =
+            Build { renderers, seen: BTreeSet::new(), errors: Vec::new(), pillar: Map::new() };
         for selection in selections {
             build.load(&selection.saltenv, &selection.sls, selection.ignore_missing);
         }
@@ -129,7 +125,10 @@ mod tests {
         let files = MemoryFiles::new(&[
             ("top.sls", "base:\n  '*':\n    - all\n  'd1':\n    - mine\n  'd2':\n    - other\n"),
             ("all.sls", "registry: {host: a, port: 5000}\nlist: [1, 2]\n"),
-            ("mine/init.sls", "include:\n  - .inner\nregistry: {host: {{ grains['id'] }}}\nlist: [3]\n"),
+            (
+                "mine/init.sls",
+                "include:\n  - .inner\nregistry: {host: {{ grains['id'] }}}\nlist: [3]\n",
+            ),
             ("mine/inner.sls", "deep: true\n"),
         ]);
         let grains = json!({"id": "d1"}).as_object().unwrap().clone();

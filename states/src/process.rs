@@ -179,7 +179,8 @@ mod tests {
 
     #[tokio::test]
     async fn output_is_cut_at_its_bound() {
-        let output = run(&Invocation::shell("head -c 3000000 /dev/zero | tr '\\0' x")).await.unwrap();
+        let output =
+            run(&Invocation::shell("head -c 3000000 /dev/zero | tr '\\0' x")).await.unwrap();
         assert_eq!(output.retcode, Some(0));
         assert_eq!(output.stdout.len(), MAX_OUTPUT + "\n[output cut at 1 MiB]".len());
     }

@@ -77,7 +77,7 @@ impl Renderer {
         jinja.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         jinja.set_unknown_method_callback(python::method);
         jinja.set_formatter(python::print);
-        jinja.set_path_join_callback(|name, parent| join(name, parent));
+        jinja.set_path_join_callback(join);
         let (source, environment) = (Arc::clone(&files), saltenv.to_owned());
         jinja.set_loader(move |name| match source.read(&environment, name) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),

@@ -128,7 +128,10 @@ async fn run_chunk(chunk: &Chunk, host: &Host, test: bool, watch_fired: bool) ->
 async fn attempt(chunk: &Chunk, host: &Host, test: bool, watch_fired: bool) -> Outcome {
     let mut outcome = chunk.module.run(host, test).await;
     let is_quiet = outcome.changes.is_empty() && outcome.result == Some(true);
-    if watch_fired && is_quiet && let Some(watched) = chunk.module.watched(host, test).await {
+    if watch_fired
+        && is_quiet
+        && let Some(watched) = chunk.module.watched(host, test).await
+    {
         outcome = watched;
     }
     if !test && outcome.result == Some(true) {

@@ -151,6 +151,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and may grow")]
     fn load(mut self) -> Result<Option<Node>, Diagnostic> {
         let mut documents = 0;
         for event in Parser::new_from_str(self.text) {
@@ -190,8 +191,7 @@ impl Loader<'_> {
                 }
                 Event::MappingStart(_, anchor, tag) => {
                     self.accept_tag(position, tag.as_deref(), "map")?;
-                    let kind =
-                        Kind::Mapping { entries: Vec::new(), merged: Vec::new(), key: None };
+                    let kind = Kind::Mapping { entries: Vec::new(), merged: Vec::new(), key: None };
                     self.begin(Open { position, anchor, kind })?;
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.end()?,
@@ -331,8 +331,11 @@ fn key_text(node: &Node) -> Option<String> {
 fn merge(text: &str, node: Node, merged: &mut Vec<Entry>) -> Result<(), Diagnostic> {
     let position = node.position;
     let wrong = || {
-        Diagnostic::new("expected a mapping or list of mappings for merging")
-            .at(text, position.line, Some(position.column))
+        Diagnostic::new("expected a mapping or list of mappings for merging").at(
+            text,
+            position.line,
+            Some(position.column),
+        )
     };
     match node.data {
         Data::Mapping(entries) => merged.extend(entries),
@@ -378,7 +381,9 @@ pub fn load_map(text: &str) -> Result<Map<String, Value>, Diagnostic> {
     match load(text)? {
         Value::Null => Ok(Map::new()),
         Value::Object(map) => Ok(map),
-        _ => Err(Diagnostic::new("expected a map").at(text, 1, None)),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Diagnostic::new("expected a map").at(text, 1, None))
+        }
     }
 }
 

@@ -90,8 +90,11 @@ fn arguments(
             return Ok((name.clone(), arguments));
         }
         Data::Scalar(_) | Data::Mapping(_) => {
-            let message = format!("State '{}' in SLS '{}' is not formed as a list", state.key, loaded.sls);
-            return Err(vec![error(state.position, &message).hint("begin each argument with `- `")]);
+            let message =
+                format!("State '{}' in SLS '{}' is not formed as a list", state.key, loaded.sls);
+            return Err(vec![
+                error(state.position, &message).hint("begin each argument with `- `"),
+            ]);
         }
     };
     for item in items {

@@ -85,13 +85,11 @@ impl Reader<'_> {
                     Ok(requisite) => written.push(requisite),
                     Err(message) => self.error(argument, &message),
                 }
-            } else if let Some(read) =
-                global::read(&argument.key, &value, &mut globals, &mut order)
+            } else if let Some(read) = global::read(&argument.key, &value, &mut globals, &mut order)
             {
                 if let Err(message) = read {
                     self.error(argument, &message);
                 }
-                // A module may have a meaning of its own for one of these names.
             } else {
                 values.insert(argument.key.clone(), value);
             }
@@ -107,7 +105,7 @@ impl Reader<'_> {
             },
         };
         let order_number = self.number(order);
-        let drafts: Vec<Draft> = names
+        names
             .into_iter()
             .filter_map(|(name, own)| {
                 let mut values = values.clone();
@@ -123,8 +121,7 @@ impl Reader<'_> {
                     written: written.clone(),
                 })
             })
-            .collect();
-        drafts
+            .collect()
     }
 
     fn own_name(&self, values: &Map<String, Value>) -> String {
@@ -157,12 +154,8 @@ impl Reader<'_> {
         let is_fine = problems.is_empty();
         for problem in problems {
             let argument = self.state.arguments.iter().find(|a| a.key == problem.argument);
-            let message = format!(
-                "{} in state '{}' in SLS '{}'",
-                problem.message,
-                self.declaration.id,
-                self.file().sls
-            );
+            let (id, sls) = (&self.declaration.id, &self.file().sls);
+            let message = format!("State '{id}' in SLS '{sls}': {}", problem.message);
             let diagnostic = match argument {
                 Some(argument) => self.files[argument.file].error_at(argument.position, &message),
                 None => self.file().error_at(self.state.position, &message),
@@ -191,7 +184,7 @@ impl Reader<'_> {
 
     fn error(&mut self, argument: &Argument, message: &str) {
         let (id, sls) = (&self.declaration.id, &self.file().sls);
-        let message = format!("{message} in state '{id}' in SLS '{sls}'");
+        let message = format!("State '{id}' in SLS '{sls}': {message}");
         self.errors.push(self.files[argument.file].error_at(argument.position, &message));
     }
 
@@ -234,11 +227,16 @@ fn expand(value: &Value) -> Option<Vec<(String, Map<String, Value>)>> {
                         .map(|(key, value)| (key.clone(), value.clone()))
                         .collect(),
                     Value::Object(own) => own.clone(),
-                    _ => return None,
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                        return None;
+                    }
                 };
                 Some((name.clone(), own))
             }
-            item => Some((scalar_text(item)?, Map::new())),
+            Value::Null | Value::Array(_) => None,
+            Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                Some((scalar_text(item)?, Map::new()))
+            }
         })
         .collect()
 }
@@ -298,9 +296,8 @@ fn resolve(
 fn join_any(requisites: &mut Vec<Requisite>) {
     let mut joined: Vec<Requisite> = Vec::new();
     for requisite in requisites.drain(..) {
-        let same = |known: &&mut Requisite| {
-            known.kind == requisite.kind && known.join == requisite.join
-        };
+        let same =
+            |known: &&mut Requisite| known.kind == requisite.kind && known.join == requisite.join;
         match joined.iter_mut().find(same) {
             Some(known) => known.targets.extend(requisite.targets),
             None => joined.push(requisite),

@@ -9,8 +9,22 @@ use crate::module::scalar_text;
 
 /// Those that are read here, for the hint beside a misspelt one.
 pub(super) const NAMES: &[&str] = &[
-    "check_cmd", "creates", "failhard", "name", "names", "onlyif", "order", "reload_modules",
-    "require", "require_in", "retry", "unless", "watch", "watch_in", "onchanges", "onfail",
+    "check_cmd",
+    "creates",
+    "failhard",
+    "name",
+    "names",
+    "onlyif",
+    "order",
+    "reload_modules",
+    "require",
+    "require_in",
+    "retry",
+    "unless",
+    "watch",
+    "watch_in",
+    "onchanges",
+    "onfail",
 ];
 
 /// Where a state asks to stand among the others.
@@ -78,19 +92,22 @@ fn commands(key: &str, value: &Value) -> Result<Vec<String>, String> {
     let one = |value: &Value| match value {
         Value::Bool(flag) => Ok(flag.to_string()),
         Value::Object(_) => Err(format!("`{key}` takes commands; `fun:` maps are not supported")),
-        other => scalar_text(other).ok_or_else(|| format!("`{key}` must be a command or a list")),
+        Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            scalar_text(value).ok_or_else(|| format!("`{key}` must be a command or a list"))
+        }
     };
     match value {
         Value::Array(items) => items.iter().map(one).collect(),
-        value => one(value).map(|command| vec![command]),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            one(value).map(|command| vec![command])
+        }
     }
 }
 
 fn retry(value: &Value) -> Result<Option<Retry>, String> {
     let mut retry = Retry { attempts: 2, until: true, interval: Duration::from_secs(30) };
     let map = match value {
-        Value::Bool(true) => return Ok(Some(retry)),
-        Value::Bool(false) => return Ok(None),
+        Value::Bool(flag) => return Ok(flag.then_some(retry)),
         Value::Object(map) => map.clone(),
         // A list of one-key maps, as SLS files have it.
         Value::Array(items) => items
@@ -99,7 +116,9 @@ fn retry(value: &Value) -> Result<Option<Retry>, String> {
             .flatten()
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
-        _ => return Err(format!("`retry` must be a map, not `{value}`")),
+        Value::Null | Value::Number(_) | Value::String(_) => {
+            return Err(format!("`retry` must be a map, not `{value}`"));
+        }
     };
     for (key, value) in &map {
         let wrong = || format!("`retry`: `{key}` cannot be `{value}`");

@@ -160,7 +160,8 @@ impl<'a> Loader<'a> {
     }
 
     fn include(&mut self, file: usize, node: &Node, is_init: bool) {
-        let (saltenv, sls) = (self.high.files[file].saltenv.clone(), self.high.files[file].sls.clone());
+        let (saltenv, sls) =
+            (self.high.files[file].saltenv.clone(), self.high.files[file].sls.clone());
         let Data::Sequence(items) = &node.data else {
             let message = format!("Include Declaration in SLS {sls} is not formed as a list");
             return self.error(file, node.position, &message);
@@ -342,11 +343,12 @@ pub(crate) fn find(
         .map(|path| path.strip_suffix("/init").unwrap_or(path).replace('/', "."))
         .collect();
     let near = nearest(sls, names.iter().map(String::as_str));
-    Err(Diagnostic::new(format!("No matching sls found for '{sls}' in env '{saltenv}'"))
-        .hint(near.map_or_else(
+    Err(Diagnostic::new(format!("No matching sls found for '{sls}' in env '{saltenv}'")).hint(
+        near.map_or_else(
             || format!("it would be `{base}.sls` or `{base}/init.sls` under the file roots"),
             |near| format!("did you mean `{near}`?"),
-        )))
+        ),
+    ))
 }
 
 /// Reads, renders and parses one file.
@@ -355,9 +357,10 @@ pub(crate) fn load_file(
     saltenv: &str,
     file: SlsFile,
 ) -> Result<Loaded, Diagnostic> {
-    let bytes = renderers.files().read(saltenv, &file.path).map_err(|error| {
-        Diagnostic::new(error.to_string()).hint("is it under the file roots?")
-    })?;
+    let bytes = renderers
+        .files()
+        .read(saltenv, &file.path)
+        .map_err(|error| Diagnostic::new(error.to_string()).hint("is it under the file roots?"))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         Diagnostic::new(format!("not UTF-8 after byte {}", error.valid_up_to())).in_file(&file.path)
     })?;
@@ -370,8 +373,7 @@ pub(crate) fn load_file(
     let root = yaml::load_nodes(&rendered.text);
     let mut loaded =
         Loaded { saltenv: saltenv.to_owned(), sls: file.sls.clone(), rendered, root: None };
-    loaded.root = root
-        .map_err(|error| failed(loaded.locate(error)))?
-        .filter(|root| !root.is_null());
+    loaded.root =
+        root.map_err(|error| failed(loaded.locate(error)))?.filter(|root| !root.is_null());
     Ok(loaded)
 }

@@ -98,7 +98,11 @@ pub(super) fn read(argument: &Argument) -> Option<Result<Written, String>> {
 }
 
 fn target(keyword: &str, item: &Value) -> Result<Target, String> {
-    let malformed = || format!("Requisite declaration {item} in `{keyword}` is not formed as a single key dictionary");
+    let malformed = || {
+        format!(
+            "Requisite declaration {item} in `{keyword}` is not formed as a single key dictionary"
+        )
+    };
     match item {
         Value::Object(map) if map.len() == 1 => {
             let (key, value) = map.iter().next().ok_or_else(malformed)?;

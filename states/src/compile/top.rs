@@ -17,8 +17,19 @@ pub(crate) struct Selection {
 }
 
 const MATCH_TYPES: &[&str] = &[
-    "compound", "data", "glob", "grain", "grain_pcre", "ipcidr", "list", "nodegroup", "pcre",
-    "pillar", "pillar_exact", "pillar_pcre", "range",
+    "compound",
+    "data",
+    "glob",
+    "grain",
+    "grain_pcre",
+    "ipcidr",
+    "list",
+    "nodegroup",
+    "pcre",
+    "pillar",
+    "pillar_exact",
+    "pillar_pcre",
+    "range",
 ];
 
 /// What the top file of `saltenv` selects, each SLS once, in the order of the file.

@@ -104,7 +104,11 @@ impl<'a> Arguments<'a> {
         let value = self.value(key)?;
         let texts = match value {
             Value::Array(items) => items.iter().map(scalar_text).collect(),
-            one => scalar_text(one).map(|text| vec![text]),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => scalar_text(value).map(|text| vec![text]),
         };
         if texts.is_none() {
             self.refuse_value(key, value, "a string or a list of strings");
@@ -123,7 +127,7 @@ impl<'a> Arguments<'a> {
                 .collect::<Option<Vec<_>>>()
                 .map(|maps| maps.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())))
                 .map(Iterator::collect),
-            _ => None,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
         };
         if map.is_none() {
             self.refuse_value(key, value, "a map");

@@ -48,8 +48,18 @@ impl StateModule for Run {
 
     fn parse(arguments: &mut Arguments<'_>) -> Self {
         arguments.unsupported(
-            &["root", "password", "runas_password", "stateful", "use_vt", "ignore_timeout", "umask",
-              "success_stdout", "success_stderr", "bg"],
+            &[
+                "root",
+                "password",
+                "runas_password",
+                "stateful",
+                "use_vt",
+                "ignore_timeout",
+                "umask",
+                "success_stdout",
+                "success_stderr",
+                "bg",
+            ],
             "",
         );
         // Salt's log level of the output: the output is in the return and in no log.
@@ -62,7 +72,9 @@ impl StateModule for Run {
         let success = match &codes {
             Value::Null => Some(vec![0]),
             Value::Array(codes) => codes.iter().map(Value::as_i64).collect(),
-            one => one.as_i64().map(|code| vec![code]),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                codes.as_i64().map(|code| vec![code])
+            }
         };
         if success.is_none() {
             arguments.refuse_value("success_retcodes", &codes, "a list of numbers");
@@ -141,8 +153,11 @@ impl Run {
             "stderr": shown(output.stderr),
         });
         let comment = if output.timed_out {
-            format!("Command \"{}\" timed out after {:?}", self.command,
-                self.timeout.unwrap_or(TIMEOUT))
+            format!(
+                "Command \"{}\" timed out after {:?}",
+                self.command,
+                self.timeout.unwrap_or(TIMEOUT)
+            )
         } else {
             format!("Command \"{}\" run", self.command)
         };

@@ -9,15 +9,81 @@ use crate::yaml;
 
 /// Every filter there is, for the hint beside an unknown one.
 pub(super) const NAMES: &[&str] = &[
-    "abs", "attr", "batch", "bool", "capitalize", "count", "d", "default", "dictsort",
-    "difference", "escape", "first", "flatten", "float", "format", "from_entries", "groupby",
-    "indent", "int", "intersect", "is_ip", "is_ipv4", "is_ipv6", "is_list", "items", "join",
-    "json", "last", "length", "lines", "list", "load_json", "load_yaml", "lower", "map", "max",
-    "min", "path_join", "pprint", "quote", "regex_escape", "regex_match", "regex_replace",
-    "regex_search", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select",
-    "selectattr", "sha256", "slice", "sort", "split", "str_to_num", "string", "sum",
-    "symmetric_difference", "title", "to_bool", "to_entries", "to_num", "tojson", "traverse",
-    "trim", "union", "unique", "upper", "yaml", "yaml_dquote", "yaml_encode", "yaml_squote", "zip",
+    "abs",
+    "attr",
+    "batch",
+    "bool",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "difference",
+    "escape",
+    "first",
+    "flatten",
+    "float",
+    "format",
+    "from_entries",
+    "groupby",
+    "indent",
+    "int",
+    "intersect",
+    "is_ip",
+    "is_ipv4",
+    "is_ipv6",
+    "is_list",
+    "items",
+    "join",
+    "json",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "load_json",
+    "load_yaml",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "path_join",
+    "pprint",
+    "quote",
+    "regex_escape",
+    "regex_match",
+    "regex_replace",
+    "regex_search",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "sha256",
+    "slice",
+    "sort",
+    "split",
+    "str_to_num",
+    "string",
+    "sum",
+    "symmetric_difference",
+    "title",
+    "to_bool",
+    "to_entries",
+    "to_num",
+    "tojson",
+    "traverse",
+    "trim",
+    "union",
+    "unique",
+    "upper",
+    "yaml",
+    "yaml_dquote",
+    "yaml_encode",
+    "yaml_squote",
+    "zip",
 ];
 
 /// Adds them.
@@ -52,15 +118,17 @@ pub(super) fn add(jinja: &mut Environment<'static>) {
     });
     jinja.add_filter("to_num", to_number);
     jinja.add_filter("str_to_num", to_number);
-    jinja.add_filter("is_list", |value: Value| {
-        value.kind() == minijinja::value::ValueKind::Seq
-    });
+    jinja.add_filter("is_list", |value: Value| value.kind() == minijinja::value::ValueKind::Seq);
     jinja.add_filter("is_ip", |text: String| text.parse::<std::net::IpAddr>().is_ok());
     jinja.add_filter("is_ipv4", |text: String| text.parse::<std::net::Ipv4Addr>().is_ok());
     jinja.add_filter("is_ipv6", |text: String| text.parse::<std::net::Ipv6Addr>().is_ok());
     jinja.add_filter("path_join", |first: String, rest: Rest<String>| {
         rest.0.into_iter().fold(first, |path, part| {
-            if part.starts_with('/') { part } else { format!("{}/{part}", path.trim_end_matches('/')) }
+            if part.starts_with('/') {
+                part
+            } else {
+                format!("{}/{part}", path.trim_end_matches('/'))
+            }
         })
     });
     jinja.add_filter("sha256", |text: String| {

@@ -7,6 +7,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Output, State, Value};
 
 /// The formatter of `{{ … }}`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and may grow")]
 pub(super) fn print(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
     match value.kind() {
         ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
@@ -19,6 +20,7 @@ pub(super) fn print(out: &mut Output, state: &mut State, value: &Value) -> Resul
 }
 
 /// Python's `repr`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and may grow")]
 pub(super) fn repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
     const MAX_DEPTH: usize = 64;
     if depth > MAX_DEPTH {

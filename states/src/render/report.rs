@@ -9,6 +9,7 @@ use super::filters;
 use crate::diagnostic::Diagnostic;
 use crate::nearest::nearest;
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and may grow")]
 /// Turns an error of rendering `text` into a diagnostic. `known` gives the global of a name.
 pub(super) fn diagnostic(
     error: &Error,
@@ -57,10 +58,7 @@ fn did_you_mean(name: &str) -> String {
 }
 
 /// `grains['chanel']`: names what is missing, and the key that is there and looks like it.
-fn undefined(
-    expression: &str,
-    known: impl Fn(&str) -> Option<Value>,
-) -> (String, Option<String>) {
+fn undefined(expression: &str, known: impl Fn(&str) -> Option<Value>) -> (String, Option<String>) {
     if expression.is_empty() {
         return ("a Jinja variable is undefined".to_owned(), None);
     }

@@ -256,7 +256,8 @@ async fn source_is_rendered_and_shown_as_a_diff() {
         "{}:\n  file.managed:\n    - source:\n      - salt://absent\n      - salt://d/conf\n    - template: jinja\n    - defaults:\n        word: no\n    - context:\n        word: 'three'\n",
         path.display()
     );
-    let files = [("a.sls", sls.as_str()), ("d/conf", "one\n{{ word }} {{ pillar.motd }} {{ tpldir }}\n")];
+    let files =
+        [("a.sls", sls.as_str()), ("d/conf", "one\n{{ word }} {{ pillar.motd }} {{ tpldir }}\n")];
     let returned = run_with(&files, RunOptions::default()).await;
     let state = returned.0.values().next().unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\nthree hello d\n");

@@ -46,7 +46,10 @@ fn key_may_hold_colons() {
 
 #[test]
 fn keys_that_are_not_text_become_text() {
-    assert_eq!(load("{80: a, yes: b, ~: c}").unwrap(), json!({"80": "a", "True": "b", "None": "c"}));
+    assert_eq!(
+        load("{80: a, yes: b, ~: c}").unwrap(),
+        json!({"80": "a", "True": "b", "None": "c"})
+    );
 }
 
 #[test]

@@ -56,8 +56,18 @@ impl StateModule for Directory {
 
     fn parse(arguments: &mut Arguments<'_>) -> Self {
         arguments.unsupported(
-            &["recurse", "max_depth", "file_mode", "clean", "exclude_pat", "force", "backupname",
-              "children_only", "follow_symlinks", "allow_symlink"],
+            &[
+                "recurse",
+                "max_depth",
+                "file_mode",
+                "clean",
+                "exclude_pat",
+                "force",
+                "backupname",
+                "children_only",
+                "follow_symlinks",
+                "allow_symlink",
+            ],
             "",
         );
         let key = if arguments.is_written("dir_mode") { "dir_mode" } else { "mode" };
@@ -104,9 +114,7 @@ impl StateModule for Directory {
                 let comment = format!("Directory {} updated", self.path.display());
                 Outcome::changed(comment, self.foretold(&observed, &steps))
             }
-            Err(error) => {
-                Outcome::failed(format!("cannot make {}: {error}", self.path.display()))
-            }
+            Err(error) => Outcome::failed(format!("cannot make {}: {error}", self.path.display())),
         }
     }
 

@@ -95,18 +95,38 @@ impl StateModule for Managed {
 
     fn parse(arguments: &mut Arguments<'_>) -> Self {
         arguments.unsupported(
-            &["source_hash", "source_hash_name", "attrs", "encoding", "encoding_errors",
-              "check_cmd", "selinux", "tmp_dir", "tmp_ext", "verify_ssl", "use_etag", "signature",
-              "ignore_ordering", "ignore_whitespace", "ignore_comment_characters",
-              "new_file_diff", "follow_symlinks", "win_owner", "win_perms"],
+            &[
+                "source_hash",
+                "source_hash_name",
+                "attrs",
+                "encoding",
+                "encoding_errors",
+                "check_cmd",
+                "selinux",
+                "tmp_dir",
+                "tmp_ext",
+                "verify_ssl",
+                "use_etag",
+                "signature",
+                "ignore_ordering",
+                "ignore_whitespace",
+                "ignore_comment_characters",
+                "new_file_diff",
+                "follow_symlinks",
+                "win_owner",
+                "win_perms",
+            ],
             "",
         );
         // Sources are verified by digest when they are fetched, and kept in the minion's cache.
         arguments.bool("skip_verify", false);
         arguments.bool("keep_source", true);
         if arguments.value("backup").is_some_and(|backup| backup != &Value::Bool(false)) {
-            arguments.error("backup", "`backup` is not supported", Some(
-                "the old content is in the diff of the return".to_owned()));
+            arguments.error(
+                "backup",
+                "`backup` is not supported",
+                Some("the old content is in the diff of the return".to_owned()),
+            );
         }
         let template = arguments.string("template");
         if template.as_deref().is_some_and(|engine| engine != "jinja") {
@@ -196,9 +216,7 @@ impl StateModule for Managed {
                 let comment = format!("File {} updated", self.path.display());
                 Outcome::changed(comment, self.foretold(&observed, &steps))
             }
-            Err(error) => {
-                Outcome::failed(format!("cannot write {}: {error}", self.path.display()))
-            }
+            Err(error) => Outcome::failed(format!("cannot write {}: {error}", self.path.display())),
         }
     }
 
@@ -244,9 +262,8 @@ impl Managed {
                 let (place, map) =
                     if *pillar { ("Pillar", host.pillar()) } else { ("Grain", host.grains()) };
                 let value = crate::render::traverse(map, key, delimiter);
-                let value = value.ok_or_else(|| {
-                    Failure::new(format!("{place} {key} does not exist"))
-                })?;
+                let value =
+                    value.ok_or_else(|| Failure::new(format!("{place} {key} does not exist")))?;
                 let text = lines(value, *newline)
                     .ok_or_else(|| Failure::new(format!("{place} {key} is not text")))?;
                 (key.clone(), text.into_bytes())
@@ -259,9 +276,8 @@ impl Managed {
         let text = String::from_utf8(bytes)
             .map_err(|_| Failure::new(format!("template {name} is not UTF-8")))?;
         let rendered = host.renderer().template(&name, &text, &self.context);
-        let rendered = rendered.map_err(|error| {
-            Failure::new(format!("Unable to render template: {error}"))
-        })?;
+        let rendered = rendered
+            .map_err(|error| Failure::new(format!("Unable to render template: {error}")))?;
         Ok(Some(rendered.into_bytes()))
     }
 }
@@ -301,8 +317,12 @@ fn source(arguments: &mut Arguments<'_>) -> Source {
         found.push(Source::Files { paths, saltenv });
     }
     if found.len() > 1 {
-        arguments.error("source", "only one of `source`, `contents`, `contents_pillar` and \
-            `contents_grains` is permitted", None);
+        arguments.error(
+            "source",
+            "only one of `source`, `contents`, `contents_pillar` and \
+            `contents_grains` is permitted",
+            None,
+        );
     }
     found.pop().unwrap_or(Source::None)
 }
@@ -314,7 +334,9 @@ fn lines(value: &Value, newline: bool) -> Option<String> {
             let items: Option<Vec<String>> = items.iter().map(scalar_text).collect();
             items?.join("\n")
         }
-        value => scalar_text(value)?,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            scalar_text(value)?
+        }
     };
     if newline && !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
@@ -322,11 +344,7 @@ fn lines(value: &Value, newline: bool) -> Option<String> {
     Some(text)
 }
 
-fn read_source(
-    host: &Host,
-    paths: &[String],
-    saltenv: &str,
-) -> Result<(String, Vec<u8>), Failure> {
+fn read_source(host: &Host, paths: &[String], saltenv: &str) -> Result<(String, Vec<u8>), Failure> {
     for path in paths {
         let Some(name) = path.strip_prefix("salt://") else {
             match fs::read(path) {
@@ -341,10 +359,7 @@ fn read_source(
             Err(error) => return Err(Failure::new(format!("cannot read {path}: {error}"))),
         }
     }
-    Err(Failure::new(format!(
-        "Source file {} not found in saltenv '{saltenv}'",
-        paths.join(", ")
-    )))
+    Err(Failure::new(format!("Source file {} not found in saltenv '{saltenv}'", paths.join(", "))))
 }
 
 fn unified(old: &[u8], new: &[u8]) -> String {

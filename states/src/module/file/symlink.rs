@@ -51,8 +51,16 @@ impl StateModule for Symlink {
 
     fn parse(arguments: &mut Arguments<'_>) -> Self {
         arguments.unsupported(
-            &["backupname", "user", "group", "mode", "inherit_user_and_group", "follow_symlinks",
-              "atomic", "disallow_copy_and_unlink"],
+            &[
+                "backupname",
+                "user",
+                "group",
+                "mode",
+                "inherit_user_and_group",
+                "follow_symlinks",
+                "atomic",
+                "disallow_copy_and_unlink",
+            ],
             "",
         );
         Self {
@@ -79,10 +87,14 @@ impl StateModule for Symlink {
         match observed {
             Present::Link(now) if *now == self.target => return Ok(Vec::new()),
             Present::Directory => {
-                return Err(Failure::new(format!("Directory exists where the symlink {path} should be")));
+                return Err(Failure::new(format!(
+                    "Directory exists where the symlink {path} should be"
+                )));
             }
             Present::File if !self.force => {
-                return Err(Failure::new(format!("File exists where the symlink {path} should be")));
+                return Err(Failure::new(format!(
+                    "File exists where the symlink {path} should be"
+                )));
             }
             Present::Nothing | Present::Link(_) | Present::File => {}
         }
@@ -100,9 +112,7 @@ impl StateModule for Symlink {
                 let comment = format!("Created new symlink {path} -> {target}");
                 Outcome::changed(comment, self.foretold(&observed, &steps))
             }
-            Err(error) => {
-                Outcome::failed(format!("cannot link {}: {error}", self.path.display()))
-            }
+            Err(error) => Outcome::failed(format!("cannot link {}: {error}", self.path.display())),
         }
     }
 
