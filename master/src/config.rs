@@ -1,0 +1,266 @@
+//! `master.yml`: what an operator may set, each with its default. Unknown keys are refused with the nearest known one,
+//! and every complaint says file, line and column.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use drover_pki::MasterName;
+use drover_states::{
+    diagnostic::Diagnostic,
+    settings::Settings,
+    yaml::{self, Data, Node},
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::store::Retention;
+
+mod section;
+
+pub use section::Section;
+
+/// The directory that is read where no other is named.
+pub const DEFAULT_DIRECTORY: &str = "/etc/drover";
+/// The port of a master that is named without one.
+pub const DEFAULT_PORT: u16 = 4510;
+
+/// Which authentic minions are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Acceptance {
+    /// Those of an imported manifest.
+    Registered,
+    /// Those that an operator accepts.
+    Manual,
+    /// All.
+    Auto,
+}
+
+/// One master's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// A label.
+    pub name: MasterName,
+    /// Where minions connect.
+    pub listen: SocketAddr,
+    /// Which of them are accepted.
+    pub acceptance: Acceptance,
+    /// `master.crt`, `master.key`, `fleet-ca.crt`, `fleet-ca.key` and `root.crt`.
+    pub pki_dir: PathBuf,
+    /// The store.
+    pub data_dir: PathBuf,
+    /// Sockets.
+    pub run_dir: PathBuf,
+    /// Where minions' states come from.
+    pub file_roots: BTreeMap<String, Vec<PathBuf>>,
+    /// Where their pillar comes from.
+    pub pillar_roots: BTreeMap<String, Vec<PathBuf>>,
+    /// Grains that pillar may go by although a device could claim them; enrolled ones need no naming.
+    pub pillar_grains: Vec<String>,
+    /// Expressions that `N@NAME` stands for.
+    pub nodegroups: BTreeMap<String, String>,
+    /// Rules, read by the reactor.
+    pub reactor: Option<Section>,
+    /// Where events go, read by the bridges.
+    pub bridges: Option<Section>,
+    /// How long a minion may be away before it is lost.
+    pub presence_grace: Duration,
+    /// How many events a reactor rule may cause by one minion in a minute.
+    pub reactor_rate: u32,
+    /// How long a function may run where the request does not say.
+    pub job_timeout: Duration,
+    /// How long a job is kept for a minion that is away where the request does not say.
+    pub pending_ttl: Duration,
+    /// What the event log keeps.
+    pub retention: Retention,
+    /// How much is logged, as `tracing` reads it.
+    pub log_level: String,
+    /// Who may use the API's socket, beside the master's own user.
+    pub group: String,
+    /// Unfinished handshakes.
+    pub handshakes: usize,
+    /// Unfinished handshakes from one source address.
+    pub handshakes_per_address: usize,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file is not there, or cannot be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It says something that it should not.
+    #[error("{0}")]
+    Wrong(Box<Diagnostic>),
+}
+
+impl Config {
+    /// Reads `master.yml` in `directory`. Relative paths in it start there.
+    ///
+    /// # Errors
+    /// When there is none, or something in it is wrong.
+    pub fn load(directory: &Path) -> Result<Self, ConfigError> {
+        let path = directory.join("master.yml");
+        let text = fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        Self::parse(&text, directory).map_err(|wrong| {
+            ConfigError::Wrong(Box::new(wrong.in_file(path.display().to_string())))
+        })
+    }
+
+    /// Reads the text of a `master.yml` that stands in `directory`.
+    ///
+    /// # Errors
+    /// When something in it is wrong.
+    pub fn parse(text: &str, directory: &Path) -> Result<Self, Diagnostic> {
+        let root = yaml::load_nodes(text)?;
+        let mut settings = Settings::new(text, root.as_ref())?;
+        let source: Arc<str> = text.into();
+        let section = |node: &Node| {
+            Ok(Section::new(directory.join("master.yml"), source.clone(), node.clone()))
+        };
+        let installed = directory == Path::new(DEFAULT_DIRECTORY);
+        let moved = |system: &str, own: &str| {
+            if installed { PathBuf::from(system) } else { directory.join(own) }
+        };
+        let in_environment = |path: PathBuf| BTreeMap::from([("base".to_owned(), vec![path])]);
+        let kept = Retention::default();
+        let config = Self {
+            name: settings.take("name", name)?.unwrap_or_else(default_name),
+            listen: settings
+                .take("listen", address)?
+                .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
+            acceptance: settings.take("acceptance", acceptance)?.unwrap_or(Acceptance::Registered),
+            pki_dir: settings.path("pki_dir", directory)?.unwrap_or_else(|| directory.join("pki")),
+            data_dir: settings
+                .path("data_dir", directory)?
+                .unwrap_or_else(|| moved("/var/lib/drover/master", "data")),
+            run_dir: settings
+                .path("run_dir", directory)?
+                .unwrap_or_else(|| moved("/run/drover/master", "run")),
+            file_roots: settings
+                .take("file_roots", |node| roots(node, directory))?
+                .unwrap_or_else(|| in_environment(moved("/srv/drover/states", "states"))),
+            pillar_roots: settings
+                .take("pillar_roots", |node| roots(node, directory))?
+                .unwrap_or_else(|| in_environment(moved("/srv/drover/pillar", "pillar"))),
+            pillar_grains: settings.take("pillar_grains", names)?.unwrap_or_default(),
+            nodegroups: settings.take("nodegroups", nodegroups)?.unwrap_or_default(),
+            reactor: settings.take("reactor", section)?,
+            bridges: settings.take("bridges", section)?,
+            presence_grace: settings
+                .duration("presence_grace")?
+                .unwrap_or(Duration::from_secs(300)),
+            reactor_rate: settings.count("reactor_rate")?.unwrap_or(10),
+            job_timeout: settings.duration("job_timeout")?.unwrap_or(Duration::from_secs(300)),
+            pending_ttl: settings
+                .duration("pending_ttl")?
+                .unwrap_or(Duration::from_secs(7 * 86_400)),
+            retention: Retention {
+                age: settings.duration("event_age")?.unwrap_or(kept.age),
+                bytes: settings.size("event_bytes")?.unwrap_or(kept.bytes),
+            },
+            log_level: settings.text("log_level")?.unwrap_or_else(|| "info".to_owned()),
+            group: settings.text("group")?.unwrap_or_else(|| "drover".to_owned()),
+            handshakes: settings.count("handshakes")?.unwrap_or(4096),
+            handshakes_per_address: settings.count("handshakes_per_address")?.unwrap_or(1024),
+            handshake_timeout: settings
+                .duration("handshake_timeout")?
+                .unwrap_or(Duration::from_secs(10)),
+        };
+        settings.finish()?;
+        Ok(config)
+    }
+
+    /// The API's socket.
+    #[must_use]
+    pub fn api_socket(&self) -> PathBuf {
+        self.run_dir.join("api.sock")
+    }
+}
+
+fn default_name() -> MasterName {
+    "master".parse().expect("a name of letters")
+}
+
+fn name(node: &Node) -> Result<MasterName, &'static str> {
+    let name = node.as_str().and_then(|text| text.parse().ok());
+    name.ok_or("1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or a digit")
+}
+
+fn acceptance(node: &Node) -> Result<Acceptance, &'static str> {
+    match node.as_str() {
+        Some("registered") => Ok(Acceptance::Registered),
+        Some("manual") => Ok(Acceptance::Manual),
+        Some("auto") => Ok(Acceptance::Auto),
+        Some(_) | None => Err("`registered`, `manual` or `auto`"),
+    }
+}
+
+/// `address:port`, or an address alone.
+fn address(node: &Node) -> Result<SocketAddr, &'static str> {
+    let text = node.as_str().unwrap_or_default();
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)))
+        .map_err(|_| "an address and a port to listen on, such as `0.0.0.0:4510` or `[::]:4510`")
+}
+
+fn names(node: &Node) -> Result<Vec<String>, &'static str> {
+    const WANTED: &str = "a list of grains' names";
+    let Data::Sequence(items) = &node.data else { return Err(WANTED) };
+    items.iter().map(|item| item.as_str().map(str::to_owned).ok_or(WANTED)).collect()
+}
+
+/// A text, or Salt's list form, whose words are joined.
+fn nodegroups(node: &Node) -> Result<BTreeMap<String, String>, &'static str> {
+    const WANTED: &str = "a map of names, each with an expression";
+    let Data::Mapping(groups) = &node.data else { return Err(WANTED) };
+    groups
+        .iter()
+        .map(|group| {
+            let expression = match &group.node.data {
+                Data::Sequence(words) => {
+                    let words: Option<Vec<_>> = words.iter().map(Node::as_str).collect();
+                    words.ok_or(WANTED)?.join(" ")
+                }
+                Data::Scalar(_) => group.node.as_str().ok_or(WANTED)?.to_owned(),
+                Data::Mapping(_) => return Err(WANTED),
+            };
+            Ok((group.key.clone(), expression))
+        })
+        .collect()
+}
+
+/// `{base: [states]}`: environments, each with its directories.
+fn roots(node: &Node, directory: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, &'static str> {
+    const WANTED: &str = "a map of environments, each with a list of directories";
+    let Data::Mapping(environments) = &node.data else { return Err(WANTED) };
+    let path = |node: &Node| node.as_str().map(|path| directory.join(path)).ok_or(WANTED);
+    environments
+        .iter()
+        .map(|environment| {
+            let paths = match &environment.node.data {
+                Data::Sequence(items) => items.iter().map(path).collect::<Result<_, _>>()?,
+                Data::Scalar(_) => vec![path(&environment.node)?],
+                Data::Mapping(_) => return Err(WANTED),
+            };
+            Ok((environment.key.clone(), paths))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

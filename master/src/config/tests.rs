@@ -1,0 +1,71 @@
+use insta::assert_snapshot;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, Diagnostic> {
+    Config::parse(text, Path::new("/x"))
+}
+
+fn wrong(text: &str) -> String {
+    parse(text).unwrap_err().in_file("master.yml").to_string()
+}
+
+#[test]
+fn the_documented_keys_are_read_and_paths_start_at_the_file() {
+    let config = parse(
+        "name: north\nlisten: 127.0.0.1:4600\nacceptance: manual\npki_dir: pki\ndata_dir: /d\nrun_dir: run\n\
+         file_roots:   {base: [states, /srv/more]}\npillar_roots: {base: [pillar]}\n\
+         reactor: [{'drover/minion/*/start': [reactor/push-pending.sls]}]\n\
+         nodegroups: {pilot: 'G@site:bne and rfid-*', two: [a, or, b]}\n\
+         bridges: [{name: elk, type: elasticsearch}]\npending_ttl: 2d\nevent_bytes: 4GiB\n",
+    )
+    .unwrap();
+    assert_eq!((config.name.as_str(), config.listen.port()), ("north", 4600));
+    assert_eq!(config.acceptance, Acceptance::Manual);
+    assert_eq!(config.data_dir, Path::new("/d"));
+    assert_eq!(config.file_roots["base"], [Path::new("/x/states"), Path::new("/srv/more")]);
+    assert_eq!(config.nodegroups["two"], "a or b");
+    assert_eq!(config.pending_ttl, Duration::from_secs(172_800));
+    assert_eq!(config.retention.bytes, 4 << 30);
+    assert!(config.reactor.is_some());
+    assert_eq!(config.api_socket(), Path::new("/x/run/api.sock"));
+    assert_eq!(config.bridges.unwrap().node().position.line, 11);
+}
+
+#[test]
+fn an_installed_master_keeps_its_data_where_systems_keep_data() {
+    let config = Config::parse("", Path::new(DEFAULT_DIRECTORY)).unwrap();
+    assert_eq!(config.data_dir, Path::new("/var/lib/drover/master"));
+    assert_eq!(config.run_dir, Path::new("/run/drover/master"));
+    assert_eq!(config.file_roots["base"], [Path::new("/srv/drover/states")]);
+}
+
+#[test]
+fn a_misspelt_key_is_refused_with_its_place_and_the_nearest_key() {
+    assert_snapshot!(wrong("name: a\nacceptence: auto\n"), @r"
+    master.yml:2:1: unknown key `acceptence`
+        2 | acceptence: auto
+    hint: did you mean `acceptance`?
+    ");
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_place_and_what_is_wanted() {
+    assert_snapshot!(wrong("listen: here\n"), @r"
+    master.yml:1:9: `listen` must be an address and a port to listen on, such as `0.0.0.0:4510` or `[::]:4510`
+        1 | listen: here
+    ");
+    assert_snapshot!(wrong("acceptance: all\n"), @r"
+    master.yml:1:13: `acceptance` must be `registered`, `manual` or `auto`
+        1 | acceptance: all
+    ");
+}
+
+#[test]
+fn an_owner_of_a_section_complains_with_its_place() {
+    let section = parse("name: a\nbridges:\n  - {type: soap}\n").unwrap().bridges.unwrap();
+    assert_snapshot!(section.wrong(section.node(), "there is no bridge type `soap`"), @r"
+    /x/master.yml:3:3: there is no bridge type `soap`
+        3 |   - {type: soap}
+    ");
+}
