@@ -1,0 +1,400 @@
+//! Which minions there are and which of them may connect. The gateway asks it, operators and manifests change it, and
+//! targets are matched against it. What it decides is in `admission` and `change`; here are its memory and its store.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use drover_pki::{MinionId, manifest::VerifiedManifest, verify::MinionCertificate};
+use drover_proto::{
+    event::{NewEvent, Tag},
+    tunnel::{Admission, CutReason, GatewayHandle, Refusal},
+};
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::{
+    config::Acceptance,
+    store::{Batch, PutError, ReadError, Revision, Store, StoreError},
+};
+
+mod admission;
+mod change;
+mod entry;
+mod targets;
+
+#[cfg(test)]
+mod tests;
+
+pub use change::{Conflict, Verb, VerbError};
+pub use entry::{Birth, Entry, Sighting, Status};
+pub use targets::{Matched, Shown};
+
+use admission::{Decision, Reason};
+use change::Registration;
+
+/// Strangers whose first showing waits to be stored; more are refused unremembered.
+const NEWCOMERS: usize = 256;
+/// Strangers that are remembered as waiting. A stolen station could make any number.
+const MOST_PENDING: usize = 10_000;
+/// Entries of a manifest that are written at a time; the store flushes them together.
+const WRITES: usize = 512;
+
+/// Holds what is known of every minion; clones share it.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    policy: Acceptance,
+    store: Store,
+    rows: RwLock<HashMap<MinionId, Row>>,
+    /// Held while an entry is changed, so that the memory and the store agree.
+    changing: Mutex<()>,
+    newcomers: mpsc::Sender<MinionId>,
+    gateway: OnceLock<GatewayHandle>,
+}
+
+struct Row {
+    entry: Entry,
+    /// What the store has; `None` for an entry that is not in it yet.
+    revision: Option<Revision>,
+    sighting: Sighting,
+    /// Entry and sighting together, made anew when one changes.
+    grains: Arc<Map<String, Value>>,
+    pending_report: bool,
+}
+
+impl Row {
+    fn new(entry: Entry, revision: Option<Revision>, sighting: Sighting) -> Self {
+        let grains = Arc::new(entry.grains(&sighting));
+        Self { entry, revision, sighting, grains, pending_report: false }
+    }
+}
+
+/// Why a key could not be changed.
+#[derive(Debug, Error)]
+pub enum ChangeError {
+    /// It may not be.
+    #[error(transparent)]
+    Verb(#[from] VerbError),
+    /// The store failed.
+    #[error("store the change")]
+    Store(#[from] PutError),
+    /// The store failed.
+    #[error("read the newest manifest")]
+    Read(#[from] ReadError),
+}
+
+/// What came of a manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Import {
+    /// Its station.
+    pub station: String,
+    /// Its number.
+    pub number: u64,
+    /// Devices that it registered.
+    pub registered: Vec<MinionId>,
+    /// Devices that were registered already.
+    pub known: Vec<MinionId>,
+    /// Devices that were refused.
+    pub refused: Vec<Refused>,
+}
+
+/// A device of a manifest that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The device.
+    pub id: MinionId,
+    /// Why.
+    pub reason: Conflict,
+}
+
+impl Registry {
+    /// Reads the registry from the store. The task stores newcomers; it ends with the last handle.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(store: Store, policy: Acceptance) -> Result<(Self, RegistryTask), ReadError> {
+        let mut sightings: HashMap<MinionId, Sighting> = store.sightings()?.into_iter().collect();
+        let rows = store.registry::<Entry>()?.into_iter().map(|(revision, entry)| {
+            let sighting = sightings.remove(&entry.id).unwrap_or_default();
+            (entry.id.clone(), Row::new(entry, Some(revision), sighting))
+        });
+        let (newcomers, waiting) = mpsc::channel(NEWCOMERS);
+        let inner = Inner {
+            policy,
+            rows: RwLock::new(rows.collect()),
+            store,
+            changing: Mutex::new(()),
+            newcomers,
+            gateway: OnceLock::new(),
+        };
+        let registry = Self(Arc::new(inner));
+        let task = RegistryTask { registry: Arc::downgrade(&registry.0), waiting };
+        Ok((registry, task))
+    }
+
+    /// Whose connections to cut.
+    pub fn set_gateway(&self, gateway: GatewayHandle) {
+        // One gateway for each registry; a second one would be a bug that changes nothing here.
+        let _ = self.0.gateway.set(gateway);
+    }
+
+    /// Whether a minion that the gateway let through is accepted still.
+    #[must_use]
+    pub fn accepts(&self, certificate: &MinionCertificate, now: Timestamp) -> bool {
+        let rows = self.rows();
+        let entry = rows.get(&certificate.id).map(|row| &row.entry);
+        matches!(admission::decide(self.0.policy, entry, certificate, now), Decision::Admit)
+    }
+
+    /// Does to a key what an operator wants. Returns once it is durable and in force, with the entry as it is now.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn change(
+        &self,
+        id: &MinionId,
+        verb: Verb,
+        now: Timestamp,
+    ) -> Result<Entry, ChangeError> {
+        let _changing = self.0.changing.lock().await;
+        let (entry, revision) = self.entry_and_revision(id);
+        let newest = match entry.as_ref().and_then(|entry| entry.birth.as_ref()) {
+            Some(birth) => self.0.store.manifest(birth.station.as_str())?,
+            None => 0,
+        };
+        let Some(changed) = change::apply(verb, entry.as_ref(), id.as_str(), newest, now)? else {
+            return Ok(entry.expect("what does not change is there"));
+        };
+        let mut batch = Batch::new();
+        match changed.status {
+            Status::Deleted => {
+                batch.sighting_over(id);
+                batch.presence_over(id);
+            }
+            Status::Accepted | Status::Pending | Status::Rejected | Status::Revoked => {
+                batch.event(key_event(&changed));
+            }
+        }
+        let revision = self.0.store.put_registry(id, revision, &changed, batch).await?;
+        // Durable: now it comes into force, for handshakes first and then for what is open.
+        self.put_row(changed.clone(), revision);
+        self.cut_unless_accepted(&changed);
+        Ok(changed)
+    }
+
+    /// Registers the devices of a manifest. Returns once all of it is durable.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn import(
+        &self,
+        verified: &VerifiedManifest,
+        now: Timestamp,
+    ) -> Result<Import, ChangeError> {
+        let manifest = &verified.manifest;
+        let station = manifest.station.as_str();
+        let _changing = self.0.changing.lock().await;
+        let newest = self.0.store.manifest(station)?;
+        let mut import =
+            Import { station: station.to_owned(), number: manifest.number, ..Import::default() };
+        let mut changes = Vec::new();
+        for device in &manifest.minions {
+            let (entry, revision) = self.entry_and_revision(&device.id);
+            match change::register(self.0.policy, manifest, device, entry.as_ref(), now) {
+                Registration::New(entry) => {
+                    import.registered.push(device.id.clone());
+                    changes.push((*entry, revision, true));
+                }
+                Registration::Known(changed) => {
+                    import.known.push(device.id.clone());
+                    changes.extend(changed.map(|entry| (*entry, revision, false)));
+                }
+                Registration::Refused(reason) => {
+                    import.refused.push(Refused { id: device.id.clone(), reason });
+                }
+            }
+        }
+        let writes = changes.into_iter().map(|(entry, revision, is_new)| async move {
+            let batch = if is_new { key_event(&entry).into() } else { Batch::new() };
+            let revision = self.0.store.put_registry(&entry.id, revision, &entry, batch).await?;
+            self.put_row(entry, revision);
+            Ok::<(), PutError>(())
+        });
+        let mut writes = stream::iter(writes).buffer_unordered(WRITES);
+        while let Some(written) = writes.next().await {
+            written?;
+        }
+        let mut batch = Batch::new();
+        batch.manifest(station, manifest.number.max(newest));
+        self.0.store.write(batch).await.map_err(PutError::from)?;
+        Ok(import)
+    }
+
+    /// Remembers what a minion shows of itself, and adds it to the batch where it is new. That it was seen alone is not
+    /// new while it is connected.
+    pub fn sighted(&self, id: &MinionId, sighting: Sighting, is_leaving: bool, batch: &mut Batch) {
+        let mut rows = self.rows_mut();
+        let Some(row) = rows.get_mut(id) else { return };
+        let known = &row.sighting;
+        let has_new_grains = known.own != sighting.own;
+        if is_leaving
+            || has_new_grains
+            || (&known.version, known.address) != (&sighting.version, sighting.address)
+        {
+            batch.sighting(id, &sighting);
+        }
+        row.sighting = sighting;
+        if has_new_grains {
+            row.grains = Arc::new(row.entry.grains(&row.sighting));
+        }
+    }
+
+    /// What a minion last showed of itself.
+    #[must_use]
+    pub fn sighting(&self, id: &MinionId) -> Sighting {
+        self.rows().get(id).map(|row| row.sighting.clone()).unwrap_or_default()
+    }
+
+    /// What is known of a minion; nothing of one that was deleted.
+    #[must_use]
+    pub fn entry(&self, id: &MinionId) -> Option<Entry> {
+        let rows = self.rows();
+        rows.get(id).map(|row| row.entry.clone()).filter(|entry| entry.status != Status::Deleted)
+    }
+
+    fn entry_and_revision(&self, id: &MinionId) -> (Option<Entry>, Option<Revision>) {
+        let rows = self.rows();
+        let row = rows.get(id);
+        (row.map(|row| row.entry.clone()), row.and_then(|row| row.revision))
+    }
+
+    fn put_row(&self, entry: Entry, revision: Revision) {
+        let mut rows = self.rows_mut();
+        let sighting = rows.remove(&entry.id).map(|row| row.sighting);
+        let sighting = sighting.filter(|_| entry.status != Status::Deleted).unwrap_or_default();
+        rows.insert(entry.id.clone(), Row::new(entry, Some(revision), sighting));
+    }
+
+    fn cut_unless_accepted(&self, entry: &Entry) {
+        if entry.status != Status::Accepted
+            && let Some(gateway) = self.0.gateway.get()
+        {
+            gateway.cut_minion(&entry.id, CutReason::NotAccepted);
+        }
+    }
+
+    /// Takes a newcomer's entry into memory, to be stored by the task.
+    fn welcome_newcomer(&self, entry: Entry) -> bool {
+        let mut rows = self.rows_mut();
+        let is_crowded = || {
+            rows.values().filter(|row| row.entry.status == Status::Pending).count() >= MOST_PENDING
+        };
+        if entry.status == Status::Pending && is_crowded() {
+            return false;
+        }
+        let Ok(place) = self.0.newcomers.try_reserve() else { return false };
+        let id = entry.id.clone();
+        let before = rows.remove(&id);
+        let (revision, sighting) =
+            before.map_or((None, Sighting::default()), |row| (row.revision, row.sighting));
+        let row = Row { pending_report: true, ..Row::new(entry, revision, sighting) };
+        rows.insert(id.clone(), row);
+        place.send(id);
+        true
+    }
+
+    fn rows(&self) -> RwLockReadGuard<'_, HashMap<MinionId, Row>> {
+        self.0.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows_mut(&self) -> RwLockWriteGuard<'_, HashMap<MinionId, Row>> {
+        self.0.rows.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admission for Registry {
+    fn admit(&self, certificate: &MinionCertificate, _address: SocketAddr) -> Result<(), Refusal> {
+        // The gateway calls this as a shell; the time is that of a newcomer's entry.
+        let now = Timestamp::now();
+        let decision = {
+            let rows = self.rows();
+            let entry = rows.get(&certificate.id).map(|row| &row.entry);
+            admission::decide(self.0.policy, entry, certificate, now)
+        };
+        let refused = match decision {
+            Decision::Admit => None,
+            Decision::AdmitNew(entry) => {
+                (!self.welcome_newcomer(*entry)).then_some(Reason::Pending)
+            }
+            Decision::RefuseNew(entry) => {
+                self.welcome_newcomer(*entry);
+                Some(Reason::Pending)
+            }
+            Decision::Refuse(reason) => Some(reason),
+        };
+        match refused {
+            None => Ok(()),
+            Some(reason) => Err(Refusal(format!("`{}`: {reason}", certificate.id))),
+        }
+    }
+}
+
+/// Stores newcomers that the gateway brought.
+pub struct RegistryTask {
+    registry: std::sync::Weak<Inner>,
+    waiting: mpsc::Receiver<MinionId>,
+}
+
+impl RegistryTask {
+    /// Until the last handle is dropped.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn run(mut self) -> Result<(), StoreError> {
+        while let Some(id) = self.waiting.recv().await {
+            let Some(inner) = self.registry.upgrade() else { break };
+            let registry = Registry(inner);
+            let _changing = registry.0.changing.lock().await;
+            let (entry, revision) = {
+                let mut rows = registry.rows_mut();
+                let Some(row) = rows.get_mut(&id) else { continue };
+                // An operator or a manifest was quicker, and has stored what counts.
+                if !std::mem::take(&mut row.pending_report) {
+                    continue;
+                }
+                (row.entry.clone(), row.revision)
+            };
+            let batch = key_event(&entry).into();
+            match registry.0.store.put_registry(&id, revision, &entry, batch).await {
+                Ok(revision) => registry.put_row(entry, revision),
+                Err(PutError::Store(error)) => return Err(error),
+                Err(PutError::Conflict) => {
+                    tracing::error!(minion = %id, "the registry and its store disagree");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key_event(entry: &Entry) -> NewEvent {
+    let what = match entry.status {
+        Status::Accepted => "accepted",
+        Status::Pending => "pending",
+        Status::Rejected => "rejected",
+        Status::Revoked => "revoked",
+        Status::Deleted => "deleted",
+    };
+    let station = entry.birth.as_ref().map(|birth| birth.station.as_str());
+    let key = entry.birth.as_ref().map(|birth| birth.key.with_colons());
+    let data = json!({ "id": entry.id, "status": what, "station": station, "key": key });
+    NewEvent::new(Tag::key(&entry.id, what), Some(entry.id.clone()), data)
+}

@@ -1,0 +1,88 @@
+//! What the registry knows of one minion.
+
+use std::net::IpAddr;
+
+use drover_pki::{HardwareSerial, KeyDigest, MinionId, StationName};
+use drover_proto::{grains::Grains, message::GrainSets};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Whether a minion may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It may.
+    Accepted,
+    /// It showed itself and waits for a manifest or an operator.
+    Pending,
+    /// An operator said no.
+    Rejected,
+    /// Its certificates no longer count, whatever they are.
+    Revoked,
+    /// An operator had it forgotten. Kept so that no old manifest brings it back.
+    Deleted,
+}
+
+/// The birth certificate that an id is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Birth {
+    /// SHA-256 of its key.
+    pub key: KeyDigest,
+    /// The station that issued it.
+    pub station: StationName,
+    /// The device's hardware serial number.
+    #[serde(default)]
+    pub serial: Option<HardwareSerial>,
+}
+
+/// One minion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Who it is.
+    pub id: MinionId,
+    /// Whether it may connect.
+    pub status: Status,
+    /// Since when that is so.
+    pub since: Timestamp,
+    /// What it was born with; `None` where only an operational certificate was ever seen.
+    pub birth: Option<Birth>,
+    /// The newest manifest that it is in; 0 for one that no manifest registered.
+    #[serde(default)]
+    pub manifest: u64,
+    /// Manifests up to this one do not bring it back: it was deleted after them.
+    #[serde(default)]
+    pub forgotten: u64,
+    /// Grains given at the station.
+    #[serde(default)]
+    pub enrolled: Map<String, Value>,
+}
+
+/// What a minion showed of itself when it was last here. It decides nothing, so the last word wins.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// Grains that it told of itself.
+    pub own: GrainSets,
+    /// The agent's version.
+    pub version: String,
+    /// Where it connected from.
+    pub address: Option<IpAddr>,
+    /// When its last connection began or ended.
+    pub last_seen: Option<Timestamp>,
+}
+
+impl Entry {
+    /// A minion of which nothing else is known.
+    #[must_use]
+    pub fn new(id: MinionId, status: Status, since: Timestamp, birth: Option<Birth>) -> Self {
+        Self { id, status, since, birth, manifest: 0, forgotten: 0, enrolled: Map::new() }
+    }
+
+    /// The grains that count, with `id` as Salt has it.
+    #[must_use]
+    pub fn grains(&self, sighting: &Sighting) -> Map<String, Value> {
+        let mut grains = Grains::merge(&self.enrolled, &sighting.own).values().clone();
+        grains.insert("id".to_owned(), self.id.as_str().into());
+        grains
+    }
+}

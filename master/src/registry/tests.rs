@@ -1,0 +1,208 @@
+use std::time::Duration;
+
+use drover_pki::{
+    Fingerprint, KeyDigest,
+    authority::Authority,
+    key::PrivateKey,
+    manifest::{Manifest, ManifestEntry},
+    verify::{FactoryAuthority, TrustAnchors, verify_minion},
+};
+use rustls_pki_types::UnixTime;
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::Retention;
+
+const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+/// A factory with one station.
+struct Factory {
+    station: &'static str,
+    line: Authority,
+    anchors: TrustAnchors,
+}
+
+impl Factory {
+    fn new(station: &'static str) -> Self {
+        let root = Authority::create_root(&"acme".parse().unwrap(), NOW).unwrap();
+        let line = root.create_factory_ca(&station.parse().unwrap(), NOW).unwrap();
+        let anchors = TrustAnchors::new(vec![root.der().clone()]).unwrap();
+        Self { station, line, anchors }
+    }
+
+    fn device(&self, id: &str) -> MinionCertificate {
+        let key = PrivateKey::generate().unwrap();
+        let serial = "SN 1".parse().unwrap();
+        let leaf =
+            self.line.issue_idevid(&id.parse().unwrap(), &serial, key.public(), NOW).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+        verify_minion(&self.anchors, &leaf, std::slice::from_ref(self.line.der()), now).unwrap()
+    }
+
+    fn manifest(&self, number: u64, devices: &[&MinionCertificate]) -> VerifiedManifest {
+        let entries = devices.iter().map(|device| ManifestEntry {
+            id: device.id.clone(),
+            serial: "SN 1".parse().unwrap(),
+            key: device.key,
+            certificate: device.fingerprint,
+            grains: Map::from_iter([("site".to_owned(), json!(format!("site-{number}")))]),
+            issued: NOW,
+        });
+        let station = self.station.parse().unwrap();
+        VerifiedManifest {
+            manifest: Manifest::new(station, number, true, NOW, entries.collect()),
+            authority: FactoryAuthority {
+                station: self.station.parse().unwrap(),
+                fingerprint: Fingerprint::of(b""),
+                key: KeyDigest::of(b""),
+            },
+        }
+    }
+}
+
+struct Fixture {
+    directory: TempDir,
+    store: Store,
+    registry: Registry,
+    task: tokio::task::JoinHandle<Result<(), StoreError>>,
+}
+
+fn fixture(policy: Acceptance) -> Fixture {
+    let directory = TempDir::new().unwrap();
+    let store = Store::open(directory.path(), Retention::default()).unwrap();
+    let (registry, task) = Registry::open(store.clone(), policy).unwrap();
+    Fixture { directory, store, registry, task: tokio::spawn(task.run()) }
+}
+
+impl Fixture {
+    fn admit(&self, device: &MinionCertificate) -> Result<(), String> {
+        let address = "127.0.0.1:1".parse().unwrap();
+        self.registry.admit(device, address).map_err(|refusal| refusal.to_string())
+    }
+
+    async fn change(&self, device: &MinionCertificate, verb: Verb) -> Result<Status, String> {
+        let changed = self.registry.change(&device.id, verb, NOW).await;
+        changed.map(|entry| entry.status).map_err(|error| error.to_string())
+    }
+
+    async fn import(
+        &self,
+        manifest: &VerifiedManifest,
+    ) -> (Vec<String>, Vec<String>, Vec<Conflict>) {
+        let import = self.registry.import(manifest, NOW).await.unwrap();
+        let names = |ids: Vec<MinionId>| ids.iter().map(ToString::to_string).collect();
+        let refused = import.refused.iter().map(|refused| refused.reason).collect();
+        (names(import.registered), names(import.known), refused)
+    }
+
+    async fn tags(&self, count: u64) -> Vec<String> {
+        self.store.watch().wait_for(|last| *last >= count).await.unwrap();
+        let events = self.store.events(0, 100).await.unwrap();
+        events.iter().map(|event| event.tag.to_string()).collect()
+    }
+
+    /// What is in the store, as a master that starts again would see it.
+    async fn stored(self) -> Vec<Entry> {
+        drop(self.registry);
+        self.task.await.unwrap().unwrap();
+        let _directory = self.directory;
+        self.store.registry::<Entry>().unwrap().into_iter().map(|(_, entry)| entry).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_device_connects_once_its_manifest_is_imported() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
+    let device = factory.device("a");
+    assert!(fixture.admit(&device).unwrap_err().contains("waits to be accepted"));
+    assert_eq!(fixture.tags(1).await, ["drover/key/a/pending"]);
+    let imported = fixture.import(&factory.manifest(1, &[&device])).await;
+    assert_eq!(imported, (vec!["a".to_owned()], vec![], vec![]));
+    assert_eq!(fixture.admit(&device), Ok(()));
+    assert_eq!(fixture.tags(2).await, ["drover/key/a/pending", "drover/key/a/accepted"]);
+
+    let again = fixture.import(&factory.manifest(1, &[&device])).await;
+    assert_eq!(again, (vec![], vec!["a".to_owned()], vec![]), "twice is once");
+    assert_eq!(fixture.store.last_seq(), 2);
+    let stored = fixture.stored().await;
+    assert_eq!(
+        (stored[0].status, &stored[0].enrolled["site"]),
+        (Status::Accepted, &json!("site-1"))
+    );
+}
+
+#[tokio::test]
+async fn an_id_is_bound_to_its_key_and_its_station() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
+    let (device, twin) = (factory.device("a"), factory.device("a"));
+    fixture.import(&factory.manifest(1, &[&device])).await;
+    assert!(fixture.admit(&twin).unwrap_err().contains("factory key is not the one"));
+    let (_, _, refused) = fixture.import(&factory.manifest(2, &[&twin])).await;
+    assert_eq!(refused, [Conflict::OtherKey]);
+    let other = Factory::new("line-2");
+    let (_, _, refused) = fixture.import(&other.manifest(1, &[&device])).await;
+    assert_eq!(refused, [Conflict::OtherStation]);
+    assert_eq!(fixture.admit(&device), Ok(()));
+}
+
+#[tokio::test]
+async fn a_strangers_word_counts_less_than_a_manifest() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
+    let (device, thief) = (factory.device("a"), Factory::new("line-2").device("a"));
+    fixture.admit(&thief).unwrap_err();
+    let (registered, _, _) = fixture.import(&factory.manifest(1, &[&device])).await;
+    assert_eq!(registered, ["a"]);
+    assert_eq!(fixture.admit(&device), Ok(()));
+    fixture.admit(&thief).unwrap_err();
+}
+
+#[tokio::test]
+async fn an_old_manifest_restores_nothing_and_a_newer_one_does_not_undo_a_revocation() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
+    let (deleted, revoked) = (factory.device("deleted"), factory.device("revoked"));
+    let old = factory.manifest(1, &[&deleted, &revoked]);
+    fixture.import(&old).await;
+    assert_eq!(fixture.change(&deleted, Verb::Delete).await, Ok(Status::Deleted));
+    assert_eq!(fixture.change(&revoked, Verb::Revoke).await, Ok(Status::Revoked));
+    let (registered, _, refused) = fixture.import(&old).await;
+    assert_eq!((registered, refused), (vec![], vec![Conflict::Deleted]));
+    fixture.admit(&deleted).unwrap_err();
+    let (registered, _, _) = fixture.import(&factory.manifest(2, &[&deleted, &revoked])).await;
+    assert_eq!(registered, ["deleted"], "enrolled anew");
+    assert_eq!(fixture.admit(&deleted), Ok(()));
+    assert!(fixture.admit(&revoked).unwrap_err().contains("revoked"));
+    assert!(
+        fixture.change(&revoked, Verb::Accept).await.unwrap_err().contains("cannot be taken back")
+    );
+}
+
+#[tokio::test]
+async fn an_operator_accepts_rejects_and_accepts_again() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Manual));
+    let device = factory.device("a");
+    fixture.admit(&device).unwrap_err();
+    fixture.tags(1).await;
+    assert_eq!(fixture.change(&device, Verb::Accept).await, Ok(Status::Accepted));
+    assert_eq!(fixture.admit(&device), Ok(()));
+    assert!(fixture.registry.accepts(&device, NOW));
+    assert_eq!(fixture.change(&device, Verb::Reject).await, Ok(Status::Rejected));
+    assert!(
+        !fixture.registry.accepts(&device, NOW),
+        "also one that is through the gateway already"
+    );
+    assert_eq!(fixture.change(&device, Verb::Accept).await, Ok(Status::Accepted));
+    let tags =
+        ["pending", "accepted", "rejected", "accepted"].map(|what| format!("drover/key/a/{what}"));
+    assert_eq!(fixture.tags(4).await, tags);
+}
+
+#[tokio::test]
+async fn auto_accepts_and_remembers_the_first_key() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
+    let device = factory.device("a");
+    assert_eq!(fixture.admit(&device), Ok(()));
+    fixture.admit(&factory.device("a")).unwrap_err();
+    assert_eq!(fixture.tags(1).await, ["drover/key/a/accepted"]);
+    let stored = fixture.stored().await;
+    assert_eq!(stored[0].birth.as_ref().unwrap().key, device.key);
+}
