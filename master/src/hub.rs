@@ -1,0 +1,281 @@
+//! Where connections, jobs and the store meet: one task owns every session and every job that is not over. What minions
+//! send becomes durable in batches, and is acknowledged, answered and told only then.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use drover_proto::{
+    MinionId,
+    id::JobId,
+    job::{JobRequest, JobState},
+    session::master::{JobFrameError, Reply, Request},
+    tunnel::ConnectionId,
+};
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    jobs::{Feed, Ticket},
+    registry::Matched,
+    store::PendingEntry,
+};
+
+mod connection;
+mod settle;
+mod task;
+mod timers;
+
+pub use task::{HubParts, HubTask};
+
+/// Commands that wait for the hub before the next one has to.
+const COMMANDS: usize = 1024;
+
+/// What a connection shows of a minion's life, for presence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// Welcomed.
+    Connected,
+    /// Three heartbeats were missed; the connection stands.
+    Stale,
+    /// Heard again.
+    Heard,
+    /// Its connection ended.
+    Disconnected,
+}
+
+/// A sign of one minion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignOf {
+    /// Whose.
+    pub minion: MinionId,
+    /// Which.
+    pub sign: Sign,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Who is connected, readable from anywhere.
+#[derive(Debug, Default)]
+pub struct Roster(RwLock<HashSet<MinionId>>);
+
+impl Roster {
+    /// Whether a minion is connected.
+    #[must_use]
+    pub fn contains(&self, minion: &MinionId) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(minion)
+    }
+
+    /// How many are connected.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether nobody is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn insert(&self, minion: MinionId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(minion);
+    }
+
+    fn remove(&self, minion: &MinionId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(minion);
+    }
+}
+
+/// A request that a file or pillar service answers by [`HubHandle::reply`].
+#[derive(Debug)]
+pub struct Ask {
+    /// Who asked, and where the answer goes.
+    pub connection: ConnectionId,
+    /// What.
+    pub request: Request,
+}
+
+/// Why a job was not started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// No minion would take it.
+    #[error(transparent)]
+    Frame(#[from] JobFrameError),
+    /// The hub has ended.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+}
+
+/// The hub has ended: the master stops, or its store has failed.
+#[derive(Debug, Error)]
+#[error("the master is stopping")]
+pub struct HubError;
+
+/// A started job, and what becomes of it.
+#[derive(Debug)]
+pub struct Started {
+    /// For whoever started it.
+    pub ticket: Ticket,
+    /// What becomes of it; `None` where nobody was meant.
+    pub feed: Option<Arc<Feed>>,
+}
+
+/// Whose pending jobs an operator means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PendingOf {
+    /// One job's.
+    Job(JobId),
+    /// One minion's.
+    Minion(MinionId),
+}
+
+enum Command {
+    Start {
+        request: JobRequest,
+        matched: Matched,
+        answer: oneshot::Sender<Result<Started, JobFrameError>>,
+    },
+    Follow {
+        jid: JobId,
+        answer: oneshot::Sender<Option<Arc<Feed>>>,
+    },
+    States {
+        jid: JobId,
+        answer: oneshot::Sender<Vec<(MinionId, JobState)>>,
+    },
+    Kill {
+        jid: JobId,
+        answer: oneshot::Sender<Vec<MinionId>>,
+    },
+    Deliver {
+        minions: Vec<MinionId>,
+        answer: oneshot::Sender<Vec<JobId>>,
+    },
+    Pending {
+        answer: oneshot::Sender<Vec<PendingEntry>>,
+    },
+    CancelPending {
+        of: PendingOf,
+        answer: oneshot::Sender<Vec<(JobId, MinionId)>>,
+    },
+    Reply {
+        connection: ConnectionId,
+        reply: Box<Reply>,
+    },
+    Stop,
+}
+
+/// What the rest of the master holds of the hub.
+#[derive(Clone)]
+pub struct HubHandle {
+    commands: mpsc::Sender<Command>,
+    roster: Arc<Roster>,
+}
+
+impl HubHandle {
+    /// Who is connected.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Starts a job on the minions that its target means. Returns once it is journalled.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        &self,
+        request: JobRequest,
+        matched: Matched,
+    ) -> Result<Started, StartError> {
+        if matched.minions.is_empty() {
+            let ticket = Ticket {
+                jid: None,
+                minions: Vec::new(),
+                away: Vec::new(),
+                queued: Vec::new(),
+                unknown: matched.unknown,
+            };
+            return Ok(Started { ticket, feed: None });
+        }
+        let started = self.ask(|answer| Command::Start { request, matched, answer }).await?;
+        Ok(started?)
+    }
+
+    /// What becomes of a job that is not over.
+    ///
+    /// # Errors
+    /// When the hub has ended.
+    pub async fn follow(&self, jid: JobId) -> Result<Option<Arc<Feed>>, HubError> {
+        self.ask(|answer| Command::Follow { jid, answer }).await
+    }
+
+    /// Where a job that is not over stands, as far as it is not in the store.
+    ///
+    /// # Errors
+    /// When the hub has ended.
+    pub async fn states(&self, jid: JobId) -> Result<Vec<(MinionId, JobState)>, HubError> {
+        self.ask(|answer| Command::States { jid, answer }).await
+    }
+
+    /// Ends a job; returns the minions on which it was not over.
+    ///
+    /// # Errors
+    /// When the hub has ended.
+    pub async fn kill(&self, jid: JobId) -> Result<Vec<MinionId>, HubError> {
+        self.ask(|answer| Command::Kill { jid, answer }).await
+    }
+
+    /// Sends what is kept for these minions to those that are connected; returns the jobs that were sent.
+    ///
+    /// # Errors
+    /// When the hub has ended.
+    pub async fn deliver(&self, minions: Vec<MinionId>) -> Result<Vec<JobId>, HubError> {
+        self.ask(|answer| Command::Deliver { minions, answer }).await
+    }
+
+    /// Everything that is kept for minions that are away.
+    ///
+    /// # Errors
+    /// When the hub has ended.
+    pub async fn pending(&self) -> Result<Vec<PendingEntry>, HubError> {
+        self.ask(|answer| Command::Pending { answer }).await
+    }
+
+    /// Takes back what is kept.
+    ///
+    /// # Errors
+    /// When the hub has ended.
+    pub async fn cancel_pending(&self, of: PendingOf) -> Result<Vec<(JobId, MinionId)>, HubError> {
+        self.ask(|answer| Command::CancelPending { of, answer }).await
+    }
+
+    /// Answers an [`Ask`].
+    ///
+    /// # Errors
+    /// When the hub has ended.
+    pub async fn reply(&self, connection: ConnectionId, reply: Reply) -> Result<(), HubError> {
+        let command = Command::Reply { connection, reply: Box::new(reply) };
+        self.commands.send(command).await.map_err(|_| HubError)
+    }
+
+    /// Ends the hub once everything that it has is durable.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub async fn stop(&self) -> Result<(), HubError> {
+        self.commands.send(Command::Stop).await.map_err(|_| HubError)
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, HubError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| HubError)?;
+        answered.await.map_err(|_| HubError)
+    }
+}
