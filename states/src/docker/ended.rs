@@ -43,7 +43,7 @@ async fn conditions(
 ) -> Result<Conditions, EngineError> {
     let mut conditions = Vec::new();
     for name in names {
-        let condition = word(engine.container(&name).await?.as_ref());
+        let condition = word(engine.container(&name).await?.as_deref());
         conditions.push((name, condition));
     }
     Ok(conditions)

@@ -36,14 +36,14 @@ pub trait ContainerEngine: Send + Sync {
     /// Removes an image's name, and the image with its last one.
     fn remove_image<'a>(&'a self, reference: &'a ImageReference, force: bool) -> Answer<'a, ()>;
 
-    /// A container.
-    fn container<'a>(&'a self, name: &'a str) -> Answer<'a, Option<ContainerInspectResponse>>;
+    /// A container; in a box, because the engine says a great deal about it.
+    fn container<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Box<ContainerInspectResponse>>>;
 
     /// The containers that run, or all of them.
     fn containers(&self, all: bool) -> Answer<'_, Vec<ContainerSummary>>;
 
     /// Makes a container and does not start it.
-    fn create<'a>(&'a self, name: &'a str, body: ContainerCreateBody) -> Answer<'a, Created>;
+    fn create<'a>(&'a self, name: &'a str, body: Box<ContainerCreateBody>) -> Answer<'a, Created>;
 
     /// Starts a container; one that runs is no error.
     fn start<'a>(&'a self, name: &'a str) -> Answer<'a, ()>;

@@ -116,7 +116,7 @@ impl Running {
             steps.push(self.step(Act::Discard));
         }
         match (current, previous) {
-            (current, None) => (steps, current.as_ref()),
+            (current, None) => (steps, current.as_deref()),
             (Some(current), Some(_)) if self.differences(observed, current).is_empty() => {
                 steps.push(self.step(Act::Prove));
                 (steps, Some(current))
@@ -234,7 +234,7 @@ impl Running {
                     report.comments.push(format!("Replaced container '{}'", self.name));
                 }
                 Act::Start => {
-                    let old = word(observed.standing.current.as_ref());
+                    let old = word(observed.standing.current.as_deref());
                     // The container stays as it is when it does not come up: its log tells why.
                     place.prove().await?;
                     report.change("state", json!({"old": old, "new": "running"}));

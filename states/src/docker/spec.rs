@@ -18,14 +18,14 @@ const FORMAT: &str = "1";
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ContainerSpec {
     pub(super) image: ImageReference,
-    body: ContainerCreateBody,
+    body: Box<ContainerCreateBody>,
 }
 
 impl ContainerSpec {
     /// Reads `image` and the creation options.
     pub(super) fn parse(arguments: &mut Arguments<'_>) -> Self {
         let image = super::image_argument(arguments);
-        let mut body = options::creation(arguments);
+        let mut body = Box::new(options::creation(arguments));
         // By name, so that a moved tag shows, and not by the id that it has at present.
         body.image = Some(image.to_string());
         if body.labels.as_ref().is_some_and(|labels| labels.contains_key(MARK_LABEL)) {
@@ -40,7 +40,7 @@ impl ContainerSpec {
     }
 
     /// What is sent to the engine to make the container.
-    pub(super) fn marked_body(&self) -> ContainerCreateBody {
+    pub(super) fn marked_body(&self) -> Box<ContainerCreateBody> {
         let mut body = self.body.clone();
         body.labels.get_or_insert_default().insert(MARK_LABEL.to_owned(), self.mark());
         body

@@ -27,9 +27,9 @@ pub(super) fn previous_name(name: &str) -> String {
 /// What stands under a container's name and beside it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Standing {
-    pub(super) current: Option<ContainerInspectResponse>,
-    pub(super) previous: Option<ContainerInspectResponse>,
-    pub(super) next: Option<ContainerInspectResponse>,
+    pub(super) current: Option<Box<ContainerInspectResponse>>,
+    pub(super) previous: Option<Box<ContainerInspectResponse>>,
+    pub(super) next: Option<Box<ContainerInspectResponse>>,
 }
 
 impl Standing {
@@ -155,7 +155,7 @@ impl Place<'_> {
         loop {
             let container = self.engine.container(self.name).await?;
             let now = tokio::time::Instant::now().into_std();
-            match settling.handle_inspection(container.as_ref(), now) {
+            match settling.handle_inspection(container.as_deref(), now) {
                 Verdict::Up => return Ok(None),
                 Verdict::Down(reason) => return Ok(Some(reason)),
                 Verdict::LookAgain(at) => tokio::time::sleep_until(at.into()).await,

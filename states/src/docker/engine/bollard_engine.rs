@@ -15,7 +15,7 @@ use bollard::query_parameters::{
 };
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use futures_util::StreamExt;
-use futures_util::future::FutureExt;
+use futures_util::future::{FutureExt, TryFutureExt};
 use tokio::sync::Mutex;
 
 use super::{Answer, ContainerEngine, Created, EngineError, Pull, PullProgress};
@@ -224,12 +224,13 @@ impl ContainerEngine for BollardEngine {
         .boxed()
     }
 
-    fn container<'a>(&'a self, name: &'a str) -> Answer<'a, Option<ContainerInspectResponse>> {
+    fn container<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Box<ContainerInspectResponse>>> {
         async move {
-            let answer =
-                self.ask(format!("inspect container `{name}`"), ANSWERS, |docker| async move {
-                    docker.inspect_container(name, None::<InspectContainerOptions>).await
-                });
+            let answer = self.ask(format!("inspect container `{name}`"), ANSWERS, |docker| {
+                async move { docker.inspect_container(name, None::<InspectContainerOptions>).await }
+                    .map_ok(Box::new)
+                    .boxed()
+            });
             found(answer.await)
         }
         .boxed()
@@ -246,12 +247,12 @@ impl ContainerEngine for BollardEngine {
         .boxed()
     }
 
-    fn create<'a>(&'a self, name: &'a str, body: ContainerCreateBody) -> Answer<'a, Created> {
+    fn create<'a>(&'a self, name: &'a str, body: Box<ContainerCreateBody>) -> Answer<'a, Created> {
         async move {
             let options = CreateContainerOptionsBuilder::new().name(name).build();
             let answer = self
                 .ask(format!("create container `{name}`"), ANSWERS, |docker| async move {
-                    docker.create_container(Some(options), body).await
+                    docker.create_container(Some(options), *body).await
                 })
                 .await?;
             Ok(Created { id: answer.id, warnings: answer.warnings })

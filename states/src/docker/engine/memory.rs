@@ -25,7 +25,7 @@ pub(crate) enum Conduct {
 pub(crate) struct Kept {
     pub(crate) id: String,
     pub(crate) image_id: String,
-    pub(crate) body: ContainerCreateBody,
+    pub(crate) body: Box<ContainerCreateBody>,
     pub(crate) running: bool,
     pub(crate) paused: bool,
     exit: i64,
@@ -156,8 +156,8 @@ impl ContainerEngine for MemoryEngine {
         })
     }
 
-    fn container<'a>(&'a self, name: &'a str) -> Answer<'a, Option<ContainerInspectResponse>> {
-        let found = self.world().containers.get(name).map(|kept| inspection(name, kept));
+    fn container<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Box<ContainerInspectResponse>>> {
+        let found = self.world().containers.get(name).map(|kept| Box::new(inspection(name, kept)));
         std::future::ready(Ok(found)).boxed()
     }
 
@@ -165,7 +165,7 @@ impl ContainerEngine for MemoryEngine {
         std::future::ready(Ok(Vec::new())).boxed()
     }
 
-    fn create<'a>(&'a self, name: &'a str, body: ContainerCreateBody) -> Answer<'a, Created> {
+    fn create<'a>(&'a self, name: &'a str, body: Box<ContainerCreateBody>) -> Answer<'a, Created> {
         self.change(format!("create {name}"), move |world| {
             if world.containers.contains_key(name) {
                 return Err(format!("the name {name} is in use"));
