@@ -33,7 +33,7 @@ mod tests;
 
 pub use batch::Batch;
 pub use engine::{EngineError, StartError};
-pub use entry::{JobEntry, PendingEntry};
+pub use entry::{DeadLetter, JobEntry, PendingEntry, PresenceEntry, PresenceState};
 pub use log::Damaged;
 
 use engine::{Change, Engine};
@@ -269,6 +269,23 @@ impl Store {
             .collect()
     }
 
+    /// What every minion showed of itself when it was last here, for a master that starts.
+    ///
+    /// # Errors
+    /// When the engine has failed or an entry is damaged.
+    pub fn sightings<T: DeserializeOwned>(&self) -> Result<Vec<(MinionId, T)>, ReadError> {
+        let sightings = self.engine.range(&[ledger::SIGHTING], &keys::end_of(ledger::SIGHTING));
+        sightings
+            .filter_map(|entry| match entry {
+                Ok((key, value)) => {
+                    let minion = std::str::from_utf8(&key[1..]).ok()?.parse().ok()?;
+                    Some(decode(&key, &value).map(|sighting| (minion, sighting)))
+                }
+                Err(error) => Some(Err(error.into())),
+            })
+            .collect()
+    }
+
     /// Writes a registry entry if its revision is still `expected` (`None`: there is no entry), together with a batch.
     /// Returns when it is durable.
     ///
@@ -371,6 +388,37 @@ impl Store {
     pub fn pending(&self) -> Result<Vec<PendingEntry>, ReadError> {
         let pending = self.engine.range(&[ledger::PENDING], &keys::end_of(ledger::PENDING));
         pending
+            .map(|entry| {
+                entry.map_err(ReadError::from).and_then(|(key, value)| decode(&key, &value))
+            })
+            .collect()
+    }
+
+    /// Every minion's presence as it was last written.
+    ///
+    /// # Errors
+    /// When the engine has failed or an entry is damaged.
+    pub fn presence(&self) -> Result<Vec<(MinionId, PresenceEntry)>, ReadError> {
+        let minions = self.engine.range(&[ledger::PRESENCE], &keys::end_of(ledger::PRESENCE));
+        minions
+            .filter_map(|entry| match entry {
+                Ok((key, value)) => {
+                    let minion = std::str::from_utf8(&key[1..]).ok()?.parse().ok()?;
+                    Some(decode(&key, &value).map(|entry| (minion, entry)))
+                }
+                Err(error) => Some(Err(error.into())),
+            })
+            .collect()
+    }
+
+    /// The events that a bridge could not deliver, oldest first.
+    ///
+    /// # Errors
+    /// When the engine has failed or an entry is damaged.
+    pub fn dead_letters(&self, bridge: &str) -> Result<Vec<DeadLetter>, ReadError> {
+        let (from, until) = keys::dead_letters(bridge);
+        let letters = self.engine.range(&from, &until);
+        letters
             .map(|entry| {
                 entry.map_err(ReadError::from).and_then(|(key, value)| decode(&key, &value))
             })

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     engine::Change,
-    entry::{JobEntry, PendingEntry},
+    entry::{DeadLetter, JobEntry, PendingEntry, PresenceEntry},
     keys::{self, ledger},
 };
 
@@ -33,6 +33,12 @@ impl Batch {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.events.is_empty() && self.changes.is_empty()
+    }
+
+    /// Adds what another batch brings, after what is here.
+    pub fn append(&mut self, mut later: Self) {
+        self.events.append(&mut later.events);
+        self.changes.append(&mut later.changes);
     }
 
     /// Appends an event.
@@ -71,6 +77,16 @@ impl Batch {
         self.put(keys::outbox(minion), &(boot, through));
     }
 
+    /// What a minion showed of itself when it was last here.
+    pub fn sighting<T: Serialize>(&mut self, minion: &MinionId, sighting: &T) {
+        self.put(keys::named(ledger::SIGHTING, minion.as_str()), sighting);
+    }
+
+    /// Forgets what a minion showed of itself.
+    pub fn sighting_over(&mut self, minion: &MinionId) {
+        self.remove(keys::named(ledger::SIGHTING, minion.as_str()));
+    }
+
     /// Moves a reader's cursor: it has dealt with everything up to `seq`.
     pub fn cursor(&mut self, name: &str, seq: u64) {
         self.put(keys::named(ledger::CURSOR, name), &seq);
@@ -79,6 +95,26 @@ impl Batch {
     /// The newest manifest that was imported from a station.
     pub fn manifest(&mut self, station: &str, number: u64) {
         self.put(keys::named(ledger::MANIFEST, station), &number);
+    }
+
+    /// A minion's presence has changed.
+    pub fn presence(&mut self, minion: &MinionId, entry: &PresenceEntry) {
+        self.put(keys::named(ledger::PRESENCE, minion.as_str()), entry);
+    }
+
+    /// A minion that is no longer known.
+    pub fn presence_over(&mut self, minion: &MinionId) {
+        self.remove(keys::named(ledger::PRESENCE, minion.as_str()));
+    }
+
+    /// Keeps note of an event that a bridge could not deliver.
+    pub fn dead_letter(&mut self, bridge: &str, letter: &DeadLetter) {
+        self.put(keys::dead_letter(bridge, letter.seq), letter);
+    }
+
+    /// Forgets such a note.
+    pub fn dead_letter_over(&mut self, bridge: &str, seq: u64) {
+        self.remove(keys::dead_letter(bridge, seq));
     }
 
     fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {

@@ -1,4 +1,5 @@
-//! The entries of the store's ledgers that are not named elsewhere: a job on one minion, a job that waits.
+//! The entries of the store's ledgers that are not named elsewhere: a job on one minion, a job that waits, a minion's
+//! presence, an event that a bridge could not deliver.
 
 use drover_pki::MinionId;
 use drover_proto::{id::JobId, job::JobState};
@@ -47,4 +48,40 @@ pub struct PendingEntry {
     pub queued: Timestamp,
     /// When it is given up.
     pub expires: Timestamp,
+}
+
+/// Whether a minion is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PresenceState {
+    /// Welcomed, and heard within three heartbeats.
+    Connected,
+    /// Silent for three heartbeats, or its connection has ended.
+    Stale,
+    /// Stale for longer than the grace.
+    Lost,
+}
+
+/// A minion's presence, as it was written when it last changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceEntry {
+    /// Whether it is there.
+    pub presence: PresenceState,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it was last known to be there; at most three heartbeats after it was heard.
+    pub last_seen: Timestamp,
+}
+
+/// An event that a bridge's server refused for good. The event itself is in the log, for as long as that keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The event.
+    pub seq: u64,
+    /// Its tag.
+    pub tag: String,
+    /// What the server said.
+    pub reason: String,
+    /// When.
+    pub ts: Timestamp,
 }

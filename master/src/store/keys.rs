@@ -10,13 +10,16 @@ pub(super) const FORMAT: &[u8] = b"!format";
 pub(super) mod ledger {
     pub(in crate::store) const ACTIVE_JOB: u8 = b'a';
     pub(in crate::store) const CURSOR: u8 = b'c';
+    pub(in crate::store) const DEAD_LETTER: u8 = b'd';
     pub(in crate::store) const EVENT: u8 = b'e';
+    pub(in crate::store) const PRESENCE: u8 = b'h';
     pub(in crate::store) const JOB: u8 = b'j';
     pub(in crate::store) const MANIFEST: u8 = b'm';
     pub(in crate::store) const OUTBOX: u8 = b'o';
     pub(in crate::store) const PENDING: u8 = b'p';
     pub(in crate::store) const REGISTRY: u8 = b'r';
     pub(in crate::store) const JOB_ENTRY: u8 = b's';
+    pub(in crate::store) const SIGHTING: u8 = b'v';
 }
 
 /// The first key after a whole ledger.
@@ -57,4 +60,13 @@ pub(super) fn pending(minion: &MinionId, jid: &JobId) -> Vec<u8> {
 
 pub(super) fn outbox(minion: &MinionId) -> Vec<u8> {
     named(ledger::OUTBOX, minion.as_str())
+}
+
+pub(super) fn dead_letter(bridge: &str, seq: u64) -> Vec<u8> {
+    [&[ledger::DEAD_LETTER], bridge.as_bytes(), &[0], &seq.to_be_bytes()].concat()
+}
+
+pub(super) fn dead_letters(bridge: &str) -> (Vec<u8>, Vec<u8>) {
+    let from = named(ledger::DEAD_LETTER, bridge);
+    ([&from[..], &[0]].concat(), [&from[..], &[1]].concat())
 }
