@@ -1,3 +1,14 @@
 //! Drover's master: registry, jobs, pending updates, reactor, presence, bridges, and the operator's CLI.
 
+pub mod bus;
+pub mod clock;
+pub mod config;
+pub mod files;
+pub mod hub;
+pub mod jobs;
+pub mod pillar;
+pub mod presence;
+pub mod reactor;
+pub mod registry;
+pub mod requests;
 pub mod store;
