@@ -181,8 +181,9 @@ async fn nobody_waits_for_a_peer_that_does_not_read() {
     deaf.write_all(b"\x00\x02hi").await.unwrap();
     let connection = master.connected().await;
     master.recv().await;
+    let megabyte = Bytes::from(vec![0; 1 << 20]);
     for _ in 0..64 {
-        master.send(&connection, Bytes::from(vec![0; 1 << 20])).await;
+        master.send(&connection, megabyte.clone()).await;
     }
     master.still_serves(&fleet).await;
 }
