@@ -1,6 +1,8 @@
 //! Container states against a real Docker Engine and a real registry, each of its own, as
 //! `tests/parts/` starts them. Where no engine can run, set `DROVER_TESTS_WITHOUT_DOCKER=1`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -267,3 +267,6 @@ impl StateModule for Absent {
         Map::from_iter([("removed".to_owned(), json!(names))])
     }
 }
+
+#[cfg(test)]
+mod tests;

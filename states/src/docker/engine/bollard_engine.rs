@@ -24,10 +24,9 @@ use crate::docker::reference::ImageReference;
 /// How long the engine may take over a request that does no work to speak of. A device's engine on a
 /// slow card, busy with another pull, needs more than one would think.
 const ANSWERS: Duration = Duration::from_secs(60);
-/// What a container may take to stop beyond its own grace, and bollard's own bound, never reached.
+/// What a container with a grace of its own may take to stop; and bollard's bound for every request,
+/// which ours come before.
 const AT_LONGEST: Duration = Duration::from_secs(3600);
-/// The grace of a container that names none (the engine's default).
-const GRACE: Duration = Duration::from_secs(10);
 /// Space that a pull leaves free for the system and for the agent's own journal.
 const RESERVE: u64 = 64 << 20;
 /// The oldest API that has all that the states use.
@@ -292,7 +291,7 @@ impl ContainerEngine for BollardEngine {
             if let Some(grace) = seconds(grace) {
                 options = options.t(grace);
             }
-            let at_most = grace.unwrap_or(GRACE) + ANSWERS;
+            let at_most = grace.map_or(AT_LONGEST, |grace| grace + ANSWERS);
             self.ask(format!("restart container `{name}`"), at_most, |docker| async move {
                 docker.restart_container(name, Some(options.build())).await
             })

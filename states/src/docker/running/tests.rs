@@ -5,25 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::Running;
 use crate::docker::engine::memory::{Conduct, MemoryEngine};
-use crate::files::{FileError, FileSource};
+use crate::files::memory::MemoryFiles;
 use crate::host::Host;
 use crate::module::{Arguments, Outcome, StateModule, run};
-
-struct NoFiles;
-
-impl FileSource for NoFiles {
-    fn read(&self, saltenv: &str, path: &str) -> Result<Arc<[u8]>, FileError> {
-        Err(FileError::NotFound { saltenv: saltenv.to_owned(), path: path.to_owned() })
-    }
-
-    fn list(&self, _saltenv: &str) -> Result<Vec<String>, FileError> {
-        Ok(Vec::new())
-    }
-
-    fn environments(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
 
 /// A device with an engine in memory; its registry has `app:1`, `app:2` and `app:bad`.
 struct Device {
@@ -38,7 +22,8 @@ impl Device {
             engine.world().registry.insert(name.to_owned(), id.to_owned());
         }
         engine.world().conduct.insert("id-bad".to_owned(), Conduct::Exits(3));
-        let host = Host::new(Arc::new(NoFiles), Map::new(), Map::new()).with_engine(engine.clone());
+        let host = Host::new(MemoryFiles::new(&[]), Map::new(), Map::new());
+        let host = host.with_engine(Arc::clone(&engine) as _);
         Self { engine, host }
     }
 
