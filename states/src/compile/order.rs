@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Sorts `0..orders.len()` so that each comes after all of `before[it]`; ties go to the lower order
-/// number, then to the one written first.
+/// Sorts `0..orders.len()` so that each comes after all of `before[it]`. Among those that may come
+/// next, the lower order number goes first, then the one written first; a state that others need
+/// counts with the lowest number of these, as in Salt, so that it does not hold them up.
 ///
 /// # Errors
 /// The members of one circle, in its order.
@@ -17,17 +18,22 @@ pub(super) fn sort(orders: &[i64], before: &[Vec<usize>]) -> Result<Vec<usize>, 
             waiting[index] += 1;
         }
     }
-    let mut ready: BinaryHeap<Reverse<(i64, usize)>> = (0..orders.len())
+    let own = |index: usize| (orders[index], index);
+    let rank = |index: usize| {
+        let needed_by = after[index].iter().map(|next| own(*next)).min();
+        (needed_by.map_or(own(index), |earliest| earliest.min(own(index))), own(index))
+    };
+    let mut ready: BinaryHeap<_> = (0..orders.len())
         .filter(|index| waiting[*index] == 0)
-        .map(|index| Reverse((orders[index], index)))
+        .map(|index| Reverse(rank(index)))
         .collect();
     let mut sorted = Vec::with_capacity(orders.len());
-    while let Some(Reverse((_, index))) = ready.pop() {
+    while let Some(Reverse((_, (_, index)))) = ready.pop() {
         sorted.push(index);
         for next in &after[index] {
             waiting[*next] -= 1;
             if waiting[*next] == 0 {
-                ready.push(Reverse((orders[*next], *next)));
+                ready.push(Reverse(rank(*next)));
             }
         }
     }
@@ -60,7 +66,12 @@ mod tests {
 
     #[test]
     fn requisites_override_order_numbers() {
-        assert_eq!(sort(&[1, 2, 3], &[vec![2], vec![], vec![]]), Ok(vec![1, 2, 0]));
+        assert_eq!(sort(&[1, 2, 3], &[vec![2], vec![], vec![]]), Ok(vec![2, 0, 1]));
+    }
+
+    #[test]
+    fn needed_state_counts_with_those_that_need_it() {
+        assert_eq!(sort(&[9, 1, 2], &[vec![], vec![0], vec![]]), Ok(vec![0, 1, 2]));
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn order_names_and_inverted_requisites_shape_the_run() {
         "end:\n  test.nop:\n    - order: last\nmany:\n  test.nop:\n    - names:\n      - one\n      - two\nfirst:\n  test.nop:\n    - order: 1\nbefore:\n  test.nop:\n    - require_in:\n      - test: one\n",
     )])
     .unwrap();
-    assert_eq!(ids(&low), ["first", "two", "before", "one", "end"]);
+    assert_eq!(ids(&low), ["first", "before", "one", "two", "end"]);
 }
 
 #[test]
@@ -241,4 +241,48 @@ fn wrong_top_file_says_what_is_wrong() {
         3 |     - match: compuond
     hint: did you mean `compound`?
     "#);
+}
+
+/// The order in which Salt 3008.3 ran the same file.
+#[test]
+fn run_order_is_salts() {
+    let low = compile(&[(
+        "a.sls",
+        "many:
+  test.nop:
+    - order: last
+o1:
+  test.nop:
+    - names: [one, two]
+before:
+  test.nop:
+    - require_in:
+      - test: o1
+neg:
+  test.nop:
+    - order: -1
+on-same:
+  test.succeed_with_changes:
+    - onfail_any:
+      - test: many
+changes: test.succeed_with_changes
+w:
+  test.nop:
+    - watch:
+      - test: changes
+",
+    )]);
+    let salts = ["before", "one", "two", "many", "on-same", "changes", "w", "neg"];
+    assert_eq!(ids(&low.unwrap()), salts);
+}
+
+proptest::proptest! {
+    #[test]
+    fn damaged_file_compiles_or_is_refused(at in 0..RFID.len(), cut in 0..40_usize, put in "[-:{}%\\[\\] \\n'a]{0,3}") {
+        let end = (at + cut).min(RFID.len());
+        let text = format!("{}{put}{}", &RFID[..at], &RFID[end..]);
+        if let Err(errors) = compile(&[("a.sls", &text)]) {
+            proptest::prop_assert!(!errors.to_string().is_empty());
+        }
+    }
 }

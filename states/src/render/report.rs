@@ -34,6 +34,14 @@ pub(super) fn diagnostic(
             let detail = error.detail().unwrap_or("syntax error");
             (format!("Jinja syntax error: {detail}"), syntax_hint(detail))
         }
+        ErrorKind::UnknownMethod => (
+            error.detail().unwrap_or("unknown method").to_owned(),
+            Some(
+                "lists and maps do not change in templates: write `{% set x = x + [item] %}`, \
+                 with a `namespace` inside loops"
+                    .to_owned(),
+            ),
+        ),
         ErrorKind::OutOfFuel => (
             "the template takes too many steps".to_owned(),
             Some("look for a loop over a very long list".to_owned()),

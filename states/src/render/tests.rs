@@ -115,3 +115,9 @@ fn line_of_rendered_text_leads_back_to_the_template() {
     assert_eq!(line, 6);
     assert_eq!(rendered.source(line), ("x.sls", 4));
 }
+
+#[test]
+fn list_that_is_changed_in_place_is_explained() {
+    let error = render("{% set x = [] %}{% do x.append(1) %}").unwrap_err();
+    assert!(error.contains("append") && error.contains("x + [item]"), "{error}");
+}

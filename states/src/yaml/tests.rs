@@ -79,7 +79,7 @@ fn alias_bomb_is_refused() {
 
 #[test]
 fn deep_nesting_is_refused() {
-    let error = load(&"[".repeat(100)).unwrap_err();
+    let error = load(&("[".repeat(100) + &"]".repeat(100))).unwrap_err();
     assert_eq!(error.message, "nested deeper than 64 levels");
     load(&"[".repeat(10_000)).unwrap_err();
 }
@@ -96,4 +96,49 @@ fn syntax_error_shows_its_line_and_advice() {
 fn empty_document_is_null() {
     assert_eq!(load("# nothing\n").unwrap(), Value::Null);
     assert_eq!(load_map("").unwrap(), Map::new());
+}
+
+/// What `salt-call --local state.show_low_sls` of Salt 3008.3 made of the same list.
+#[test]
+fn list_that_salt_has_read_is_read_the_same() {
+    let text = "[0644, 0899, 12:30, 8080:80, 1_000, 1e5, .5, -.5, 2024-01-31, 0x1F, 0o17, 00, +5, 1., \
+                0b11, y, 1:2:3, 08, 0_7, 1.5e+3]";
+    let salts = json!([
+        644,
+        "0899",
+        750,
+        "8080:80",
+        1000,
+        "1e5",
+        0.5,
+        "-.5",
+        "2024-01-31",
+        31,
+        "0o17",
+        0,
+        5,
+        1.0,
+        3,
+        "y",
+        3723,
+        "08",
+        7,
+        1500.0
+    ]);
+    assert_eq!(load(text).unwrap(), salts);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_with_a_line(text in "[-a-z0-9:{}\\[\\]&*<>!|'\"#% \\n]{0,80}") {
+        if let Err(error) = load(&text) {
+            proptest::prop_assert!(error.line.is_some());
+        }
+    }
+
+    #[test]
+    fn json_is_read_as_itself(text in "[ -~]{0,20}", number in proptest::num::i64::ANY) {
+        let value = json!({"text": text, "list": [number, null, true]});
+        proptest::prop_assert_eq!(load(&value.to_string()).unwrap(), value);
+    }
 }
