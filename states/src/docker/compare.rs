@@ -188,7 +188,8 @@ fn canonical(name: &str, value: &Value) -> Value {
             _ => network_mode(mode),
         }),
         "Image" => text(|name| {
-            name.parse::<ImageReference>().map_or(name, |reference| reference.to_string())
+            name.parse::<ImageReference>()
+                .map_or(name, |reference| reference.familiar().to_string())
         }),
         "Binds" => json!(words(value).into_iter().map(bind).collect::<Vec<_>>()),
         "CapAdd" | "CapDrop" => json!(capabilities(words(value))),

@@ -63,6 +63,14 @@ impl ImageReference {
         Ok(Self { repository: self.repository.clone(), version: Version::Tag(tag.to_owned()) })
     }
 
+    /// The name that engines use for what has several: `busybox:latest` for
+    /// `docker.io/library/busybox`.
+    #[must_use]
+    pub fn familiar(&self) -> Self {
+        let repository = familiar(&self.repository).to_owned();
+        Self { repository, version: self.version.clone() }
+    }
+
     /// Whether one of an image's repository digests (`NAME@sha256:…`) is this repository's `digest`.
     #[must_use]
     pub fn has_digest(&self, repo_digests: &[String], digest: &str) -> bool {
@@ -194,6 +202,7 @@ mod tests {
     #[test]
     fn hub_images_are_the_same_under_their_long_names() {
         let reference: ImageReference = "docker.io/library/busybox".parse().unwrap();
+        assert_eq!(reference.familiar().to_string(), "busybox:latest");
         assert!(reference.has_digest(&["busybox@sha256:1".to_owned()], "sha256:1"));
         assert!(!reference.has_digest(&["other@sha256:1".to_owned()], "sha256:1"));
     }
