@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use drover_states::docker::{BollardEngine, ContainerEngine, ps};
 use drover_states::render::Context;
@@ -288,6 +289,26 @@ async fn drift_by_hand_and_a_replacement_cut_short_are_mended() {
     assert_eq!(device.inspect("rfid")["State"]["Running"], true);
     assert_eq!(device.names(), "rfid");
     device.expect(&sls, UNCHANGED).await;
+}
+
+#[tokio::test]
+async fn replacement_given_up_at_any_moment_is_finished_by_the_next_apply() {
+    let Some(device) = Device::start("moments") else { return };
+    device.push(&["fleet/rfid:live", "fleet/rfid:staging"], &[]);
+    device
+        .expect(&device.sls("live", ""), &device.pulled("live", "Created container 'rfid'"))
+        .await;
+    for (round, milliseconds) in [5, 20, 60, 120, 250, 500, 900].into_iter().enumerate() {
+        let sls = device.sls(if round % 2 == 0 { "staging" } else { "live" }, "");
+        // An agent that is killed asks nothing more; what it asked last the engine still does.
+        let bound = Duration::from_millis(milliseconds);
+        let _ = tokio::time::timeout(bound, device.apply(&sls, "live")).await;
+        let mended = device.apply(&sls, "live").await;
+        assert_eq!(mended["rfid"]["result"], true, "after {milliseconds} ms: {mended:?}");
+        assert_eq!(device.names(), "rfid", "after {milliseconds} ms");
+        assert_eq!(device.inspect("rfid")["State"]["Running"], true, "after {milliseconds} ms");
+        device.expect(&sls, UNCHANGED).await;
+    }
 }
 
 #[tokio::test]

@@ -106,6 +106,18 @@ impl BollardEngine {
         EngineError::Unreachable { socket: self.socket.clone(), source: Box::new(error) }
     }
 
+    /// Waits until a container that is being removed has gone.
+    async fn gone(&self, name: &str) -> Result<(), EngineError> {
+        let attempt = format!("see container `{name}` removed");
+        let gone = async {
+            while self.container(name).await?.is_some() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Ok(())
+        };
+        within(&attempt, ANSWERS, gone).await?
+    }
+
     /// Refuses a pull that leaves the device without space; where the space cannot be read, pulls.
     async fn check_space(&self, attempt: &str) -> Result<(), EngineError> {
         let info = self
@@ -339,7 +351,15 @@ impl ContainerEngine for BollardEngine {
                 self.ask(format!("remove container `{name}`"), ANSWERS, |docker| async move {
                     docker.remove_container(name, Some(options)).await
                 });
-            found(answer.await).map(drop)
+            match answer.await {
+                // Asked for by an agent that died, or by somebody's hand.
+                Err(EngineError::Refused { status: 409, message, .. })
+                    if message.contains("already in progress") =>
+                {
+                    self.gone(name).await
+                }
+                answer => found(answer).map(drop),
+            }
         }
         .boxed()
     }
