@@ -7,7 +7,7 @@ use super::options;
 use super::reference::ImageReference;
 use crate::module::Arguments;
 
-/// The label that holds a container's [`Mark`].
+/// The label that says from which spec a container was made.
 pub const MARK_LABEL: &str = "drover.spec";
 
 /// Counts up when the canonical form of a spec changes, so that an upgrade of the agent does not take
