@@ -2,7 +2,7 @@
 //! bounded output and time.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -93,7 +93,9 @@ pub(crate) async fn run(invocation: &Invocation) -> Result<Output, RunError> {
         command.uid(user.uid).gid(user.gid).env("HOME", &user.home);
         command.env("USER", &user.name).env("LOGNAME", &user.name);
         if invocation.cwd.is_none() {
-            command.current_dir(&user.home);
+            // Service users have homes that are not there.
+            let home = user.home.as_path();
+            command.current_dir(if home.is_dir() { home } else { Path::new("/") });
         }
     }
     let mut child = command.spawn().map_err(failed)?;

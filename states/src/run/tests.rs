@@ -202,6 +202,21 @@ idle:
     assert_eq!(told(&dry), ["a: null Command \"touch /nowhere\" would have been executed"]);
 }
 
+#[tokio::test]
+async fn command_runs_as_another_user() {
+    // Only root may become somebody else.
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let returned = run("id -un; id -G; pwd:\n  cmd.run:\n    - runas: nobody\n").await;
+    let state = returned.0.values().next().unwrap();
+    let stdout = state["changes"]["stdout"].as_str().unwrap();
+    assert!(stdout.starts_with("nobody\n"), "{state}");
+    assert!(!stdout.lines().nth(1).unwrap().split(' ').any(|group| group == "0"), "{stdout}");
+    let unknown = run("id:\n  cmd.run:\n    - runas: nosuchuser\n").await;
+    assert_eq!(told(&unknown), ["id: false User nosuchuser is not available"]);
+}
+
 /// After an apply nothing is left to do: the law of every module.
 async fn obeys_the_law(text: &str) {
     let dry = test_run(text).await;
