@@ -191,7 +191,8 @@ impl Agent {
         let answer = self.beside(first_frame(&greeting, &mut link), &mut stop).await?;
         let (mut established, welcome) = match self.greeted(greeting, answer) {
             Ok(welcomed) => welcomed,
-            Err((why, next)) => {
+            Err(ended) => {
+                let (why, next) = *ended;
                 self.tell_failure(format!(
                     "the master `{master}` did not welcome this minion: {why}"
                 ));
@@ -219,18 +220,18 @@ impl Agent {
         &mut self,
         greeting: Greeting,
         answer: Option<Bytes>,
-    ) -> Result<(Established, Welcome), (String, Disconnected)> {
+    ) -> Result<(Established, Welcome), Box<(String, Disconnected)>> {
         let ended = match answer {
             Some(frame) => greeting.handle_frame(&mut self.work.outbox, &frame, now()),
             None => match greeting.handle_timeout(now()) {
                 Err(ended) => Err(ended),
                 Ok(greeting) => {
                     let why = error_chain(&End::Lost);
-                    return Err((why, greeting.disconnect(now())));
+                    return Err(Box::new((why, greeting.disconnect(now()))));
                 }
             },
         };
-        ended.map_err(|ended| (error_chain(&ended.cause), ended.next))
+        ended.map_err(|ended| Box::new((error_chain(&ended.cause), ended.next)))
     }
 
     fn take_welcome(&mut self, welcome: Welcome) {

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     device::Device,
     durable::{self, FileError},
-    functions::{Call, CallError, Reply},
+    functions::{Call, Reply},
     identity::{DeviceIdentity, LoadIdentityError},
     library::{Library, LibraryError},
 };
@@ -47,9 +47,6 @@ pub enum BeginError {
     /// `--local` without anything local.
     #[error("`--local` takes states from `file_roots:` in minion.yml, and there is none")]
     NoRoots,
-    /// The function or its arguments.
-    #[error(transparent)]
-    Call(#[from] CallError),
 }
 
 /// Runs the function, and gives what it returned.
@@ -58,7 +55,11 @@ pub enum BeginError {
 /// When it cannot begin.
 pub async fn run(config: Config, request: Request) -> Result<Reply, BeginError> {
     let (positional, keyword) = arguments(&request.arguments);
-    let call = Call::parse(&request.function, positional, keyword)?;
+    let call = match Call::parse(&request.function, positional, keyword) {
+        Ok(call) => call,
+        // As the master is answered: it is the function's return.
+        Err(why) => return Ok(why.reply()),
+    };
     if request.local && request.function.starts_with("state.") && config.file_roots.is_empty() {
         return Err(BeginError::NoRoots);
     }

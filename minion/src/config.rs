@@ -183,7 +183,9 @@ fn master_address(text: &str) -> Option<String> {
 fn map(node: &Node) -> Result<Map<String, Value>, &'static str> {
     match node.to_value() {
         Value::Object(map) => Ok(map),
-        _ => Err("a map"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err("a map")
+        }
     }
 }
 

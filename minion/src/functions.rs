@@ -11,6 +11,7 @@ use crate::{device::Device, nearest::nearest};
 
 mod arguments;
 mod cmd;
+mod cut;
 mod docker;
 mod grains;
 mod pillar;
@@ -46,6 +47,13 @@ impl Reply {
     #[must_use]
     pub const fn done(value: Value) -> Self {
         Self { value, retcode: 0 }
+    }
+
+    /// The same, with its longest texts cut until it has at most `limit` bytes.
+    #[must_use]
+    pub fn within(mut self, limit: usize) -> Self {
+        cut::to_fit(&mut self.value, limit);
+        self
     }
 
     /// A failure with the sentence that the operator reads.

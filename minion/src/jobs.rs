@@ -22,6 +22,8 @@ use memory::Memory;
 /// How many jobs may wait. One more is refused: whoever sends that many does not look at the answers.
 const LONGEST_QUEUE: usize = 256;
 
+const YEAR: Duration = Duration::from_secs(366 * 86_400);
+
 /// A job that came, and what decides how it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admitted {
@@ -243,7 +245,8 @@ impl Jobs {
             fun: next.job.fun.clone(),
             effect: next.effect,
             limit: next.limit,
-            ends_at: now + next.limit,
+            // Whatever the master asks for: a year is as good as for ever.
+            ends_at: now + next.limit.min(YEAR),
         });
         self.actions.push_back(Action::Tell(JobAccepted { jid, behind: 0 }));
         self.actions.push_back(Action::Run(next));

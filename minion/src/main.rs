@@ -53,7 +53,7 @@ struct CallArguments {
     /// The function, such as `test.ping`.
     function: String,
     /// Its arguments; `KEY=VALUE` by name.
-    #[arg(allow_hyphen_values = true, value_name = "ARG")]
+    #[arg(allow_negative_numbers = true, value_name = "ARG")]
     arguments: Vec<String>,
 }
 

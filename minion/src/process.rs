@@ -79,7 +79,11 @@ impl ShellCommand {
         let mut child = self.spawn(out_writer, err_writer)?;
         let pid = child.id().unwrap_or_default();
         let group = Group::of(pid);
-        let limit = self.output_limit;
+        // One return carries both.
+        let limit = match stderr {
+            Stderr::Merged => self.output_limit,
+            Stderr::Apart => self.output_limit / 2,
+        };
         let (mut stdout, mut stderr) = (Captured::new(limit), Captured::new(limit));
         let ended = {
             let follow = follow(&mut child, self.stdin, out, err, &mut stdout, &mut stderr);
@@ -189,8 +193,14 @@ impl Captured {
         }
     }
 
-    fn into_text(self) -> String {
+    fn into_text(mut self) -> String {
         let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
+        // Bytes that are no UTF-8 grow to three each.
+        if text.len() > self.limit {
+            let end = text.floor_char_boundary(self.limit);
+            self.beyond += (text.len() - end) as u64;
+            text.truncate(end);
+        }
         if self.beyond > 0 {
             text.push_str(&format!(
                 "\n[output cut at {} bytes, {} more were dropped]",
@@ -287,6 +297,14 @@ mod tests {
             "xxxxxxxxxx\n[output cut at 10 bytes, 99990 more were dropped]"
         );
         assert_eq!(finished.retcode, 0);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_stay_within_the_limit() {
+        let mut binary = command("head -c 900 /dev/zero | tr '\\0' '\\377'");
+        binary.output_limit = 1000;
+        let text = run(binary, Stderr::Merged).stdout;
+        assert!(text.starts_with('\u{fffd}') && text.len() < 1100, "{} bytes", text.len());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 
 use drover_beacons::{BeaconSchedule, Linux};
 use drover_proto::{
+    codec::MAX_FRAME,
     id::JobId,
     job::{Job, Return},
     message::{JobAccepted, OutboxEvent, OutboxItem},
@@ -30,6 +31,9 @@ use crate::{
     library::Order,
     local_bus::LocalBus,
 };
+
+/// What a return may be, so that its message has room around it.
+const LARGEST_RETURN: usize = MAX_FRAME - (4 << 10);
 
 type OnFetched = Box<dyn FnOnce(Result<Fetched, FetchError>) + Send>;
 
@@ -243,7 +247,7 @@ impl Work {
         // A job that was stopped has given its return already.
         let Some((jid, fun)) = self.started.remove(&id) else { return };
         self.handles.remove(&jid);
-        let Reply { value, retcode } = reply;
+        let Reply { value, retcode } = reply.within(LARGEST_RETURN);
         self.jobs.handle_return(Return { jid, fun, value, retcode }, now());
     }
 

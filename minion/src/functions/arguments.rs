@@ -199,10 +199,7 @@ impl Arguments {
         given.extend(self.positional.drain(..));
         let mut names = Vec::new();
         for value in given {
-            let parts = match value {
-                Value::Array(parts) => parts,
-                one => vec![one],
-            };
+            let parts = if let Value::Array(parts) = value { parts } else { vec![value] };
             for part in parts {
                 let text = self.text_of(name, Some(part))?.unwrap_or_default();
                 names.extend(

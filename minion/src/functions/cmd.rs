@@ -48,7 +48,7 @@ impl Command {
     /// An operator who names a time for the command means it, also where it is longer than the job's.
     fn time_limit(&self, of_job: Duration) -> Duration {
         // The command's own end comes first, so that its output is kept.
-        self.timeout.unwrap_or(of_job) + Duration::from_secs(5)
+        self.timeout.unwrap_or(of_job).saturating_add(Duration::from_secs(5))
     }
 
     async fn run(
