@@ -1,0 +1,170 @@
+//! What a client is told when something is wrong: `{"message", "hint", "causes"}`.
+
+use std::{error::Error, fmt};
+
+use axum::{
+    Json,
+    extract::rejection::{JsonRejection, QueryRejection},
+    http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use drover_proto::target::TargetError;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    hub::{HubError, StartError},
+    master::{ImportError, JobError},
+    registry::{ChangeError, VerbError},
+    store::{ReadError, StoreError},
+};
+
+/// An answer that is no success.
+#[derive(Debug, Serialize)]
+pub struct ApiError {
+    #[serde(skip)]
+    status: StatusCode,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<String>,
+    /// What else the answer says.
+    #[serde(flatten)]
+    more: Map<String, Value>,
+}
+
+impl ApiError {
+    /// The request, an expression or a file is wrong.
+    pub fn wrong(message: impl fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// There is no such thing.
+    pub fn missing(message: impl fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// It contradicts what is there.
+    pub fn conflict(message: impl fmt::Display) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
+    /// A part of the master is not there.
+    pub fn unavailable(error: &dyn Error) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error).caused_by(error)
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What lies beneath.
+    #[must_use]
+    pub fn caused_by(mut self, error: &dyn Error) -> Self {
+        let mut source = error.source();
+        while let Some(cause) = source {
+            self.causes.push(cause.to_string());
+            source = cause.source();
+        }
+        self
+    }
+
+    /// Fields beside the message.
+    #[must_use]
+    pub fn with(mut self, more: Map<String, Value>) -> Self {
+        self.more = more;
+        self
+    }
+
+    fn new(status: StatusCode, message: impl fmt::Display) -> Self {
+        Self { status, message: message.to_string(), hint: None, causes: Vec::new(), more: Map::new() }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::error!(message = self.message, causes = ?self.causes, "a request failed");
+        }
+        (self.status, Json(self)).into_response()
+    }
+}
+
+/// For paths that nobody serves.
+pub(super) async fn not_found(uri: Uri) -> ApiError {
+    ApiError::missing(format!("there is no `{}`", uri.path())).hint("`GET /v1/openapi.json` lists what there is")
+}
+
+impl From<TargetError> for ApiError {
+    fn from(error: TargetError) -> Self {
+        let position = Map::from_iter([("position".to_owned(), error.position.into())]);
+        Self::wrong(&error).hint(error.hint).with(position)
+    }
+}
+
+impl From<JobError> for ApiError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Target(error) => error.into(),
+            JobError::Start(StartError::Frame(error)) => {
+                Self::wrong(error).hint("put large data into a file under the file roots")
+            }
+            JobError::Start(StartError::Hub(error)) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match &error {
+            ChangeError::Verb(verb @ VerbError::Unknown(_)) => Self::missing(verb).hint(verb.hint()),
+            ChangeError::Verb(verb @ VerbError::Revoked(_)) => Self::conflict(verb).hint(verb.hint()),
+            ChangeError::Store(_) | ChangeError::Read(_) => Self::unavailable(&error),
+        }
+    }
+}
+
+impl From<ImportError> for ApiError {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Manifest(_) => Self::wrong(&error)
+                .caused_by(&error)
+                .hint("export it again at a station of this fleet: `drover-enrol manifest`"),
+            ImportError::Change(error) => error.into(),
+        }
+    }
+}
+
+impl From<HubError> for ApiError {
+    fn from(error: HubError) -> Self {
+        Self::unavailable(&error)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(&error)
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        Self::unavailable(&error)
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::wrong(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::wrong(rejection.body_text())
+    }
+}

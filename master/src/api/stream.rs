@@ -1,0 +1,62 @@
+//! NDJSON: one JSON value a line, each sent as it comes. A client that reads slowly slows its own stream alone.
+
+use axum::{
+    body::{Body, Bytes},
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse, Response},
+};
+use futures_util::{Stream, stream};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+/// Lines that wait for a client.
+const WAITING: usize = 64;
+
+/// Where a stream's lines go.
+pub(super) struct Lines(mpsc::Sender<Bytes>);
+
+/// The client has gone.
+pub(super) struct ClientGone;
+
+impl Lines {
+    pub(super) async fn send<T: Serialize>(&self, value: &T) -> Result<(), ClientGone> {
+        let mut line = serde_json::to_vec(value).map_err(|_| ClientGone)?;
+        line.push(b'\n');
+        self.0.send(line.into()).await.map_err(|_| ClientGone)
+    }
+
+    /// Returns when the client has gone.
+    pub(super) async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
+/// The answer whose lines `write` sends. It ends when `write` does, and `write` ends when the client goes.
+pub(super) fn ndjson<F>(write: impl FnOnce(Lines) -> F) -> Response
+where
+    F: Future<Output = Result<(), ClientGone>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(WAITING);
+    tokio::spawn(write(Lines(sender)));
+    let body = Body::from_stream(lines(receiver));
+    ([(CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+fn lines(receiver: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    stream::unfold(receiver, |mut receiver| async move {
+        let mut line = receiver.recv().await?;
+        // What is there already goes in one write.
+        let mut more = Vec::new();
+        while more.len() < WAITING
+            && let Ok(next) = receiver.try_recv()
+        {
+            more.push(next);
+        }
+        if !more.is_empty() {
+            let mut joined = line.to_vec();
+            more.iter().for_each(|next| joined.extend_from_slice(next));
+            line = joined.into();
+        }
+        Some((Ok(line), receiver))
+    })
+}

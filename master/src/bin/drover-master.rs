@@ -1,0 +1,55 @@
+//! The master daemon. Everything it is told stands in its configuration directory.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use drover_master::{
+    config::{Config, DEFAULT_DIRECTORY},
+    daemon,
+};
+use tracing_subscriber::EnvFilter;
+
+/// Drover's master: minions connect to it, operators drive it with `drover`.
+#[derive(Parser)]
+#[command(name = "drover-master", version)]
+struct Arguments {
+    /// The directory that holds master.yml
+    #[arg(short = 'c', long, value_name = "DIR", env = "DROVER_CONFIG_DIR", default_value = DEFAULT_DIRECTORY)]
+    config_dir: PathBuf,
+    /// error, warn, info, debug or trace; also by module, as `info,drover_proto=debug`
+    #[arg(short, long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::load(&arguments.config_dir) {
+        Ok(config) => config,
+        Err(error) => return fail(&anyhow::Error::new(error), 2),
+    };
+    let level = arguments.log_level.as_deref().unwrap_or(&config.log_level);
+    let filter = match EnvFilter::try_new(level) {
+        Ok(filter) => filter,
+        Err(error) => return fail(&anyhow::Error::new(error).context("read the log level"), 2),
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ran = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let ran = runtime.block_on(daemon::run(config));
+        // A reader of files that hangs on a dead disk does not hold up the end.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+        ran
+    });
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
+    eprintln!("drover-master: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  caused by: {cause}");
+    }
+    ExitCode::from(status)
+}

@@ -1,0 +1,261 @@
+//! The master as a process: puts its parts together in an order in which none misses what another does, says what it
+//! listens on, and ends when it is told to, or when a part that it cannot do without has failed.
+
+use std::{collections::BTreeMap, fs, future::Future, path::Path};
+
+use anyhow::{Context, Result, bail};
+use drover_proto::{
+    session::REQUEST_WINDOW,
+    tunnel::{
+        Gateway, GatewayConfig, GatewayLimits, Identity,
+        descriptors::{self, DescriptorLimit},
+        socket,
+    },
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    task::JoinSet,
+};
+use zeromq::{RouterSocket, Socket};
+
+use crate::{
+    api,
+    bus::{InjectTask, PublisherTask},
+    clock::Now,
+    config::Config,
+    files::Files,
+    hub::{HubParts, HubTask},
+    jobs::JobLimits,
+    master::{Master, Parts},
+    pillar::Pillars,
+    presence::PresenceTask,
+    reactor::{ReactorTask, Rules},
+    registry::Registry,
+    requests::RequestsTask,
+    store::Store,
+};
+
+/// Signs of life that wait for presence before the hub waits.
+const SIGNS: usize = 16_384;
+/// Connections whose windows of requests fit into the queue; more than a machine's descriptors carry.
+const CONNECTIONS: usize = 65_536;
+
+/// Runs a master until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or a part of it fails.
+pub async fn run(config: Config) -> Result<()> {
+    let started = Now::read();
+    let mut stop = stop_signals()?;
+    let limit = descriptors::raise_limit();
+    let file = |name: &str| read(&config.pki_dir.join(name));
+    let identity = Identity::from_pem(&file("master.crt")?, &file("master.key")?)
+        .with_context(|| format!("load the master's identity from `{}`", config.pki_dir.display()))?;
+    let root = config.pki_dir.join("root.crt");
+    let anchors = drover_pki::file::read_anchors(&root)
+        .with_context(|| format!("load the roots from `{}`", root.display()))?;
+    let rules = match &config.reactor {
+        Some(section) => Rules::read(section, config.file_roots.clone()).map_err(anyhow::Error::msg)?,
+        None => Rules::none(),
+    };
+
+    let store = Store::open(&config.data_dir, config.retention)?;
+    let (registry, newcomers) = Registry::open(store.clone(), config.acceptance)?;
+    let (signs, signs_to_presence) = mpsc::channel(SIGNS);
+    let (presence, presence_task) =
+        PresenceTask::new(store.clone(), config.presence_grace, signs_to_presence).await?;
+    let pillars = Pillars::new(
+        config.pillar_roots.clone(),
+        config.file_roots.clone(),
+        config.pillar_grains.clone(),
+        config.nodegroups.clone(),
+    );
+
+    // Whoever listens to events is there before the first minion is.
+    let publisher = PublisherTask::bind(store.clone(), &config.run_dir).await?;
+    let inject = InjectTask::bind(store.clone(), &config.run_dir).await?;
+    let router_socket = config.run_dir.join("gateway/router.sock");
+    let mut router = RouterSocket::new();
+    router.bind_listener(socket::listen(&router_socket)?).await.context("open the ROUTER socket")?;
+    let (sender, receiver) = router.split();
+    let gateway = Gateway::bind(
+        GatewayConfig {
+            listen: config.listen,
+            router: router_socket,
+            identity,
+            anchors: anchors.clone(),
+            limits: GatewayLimits {
+                handshakes: config.handshakes,
+                handshakes_per_address: config.handshakes_per_address,
+                handshake: config.handshake_timeout,
+                ..GatewayLimits::default()
+            },
+        },
+        std::sync::Arc::new(registry.clone()),
+    )?;
+    let (gateway, connections) = gateway.start();
+    registry.set_gateway(gateway.clone());
+    let (requests, asked) = mpsc::channel(CONNECTIONS * REQUEST_WINDOW);
+    let (hub_task, hub) = HubTask::open(HubParts {
+        store: store.clone(),
+        registry: registry.clone(),
+        limits: JobLimits { timeout: config.job_timeout, ttl: config.pending_ttl },
+        gateway: gateway.clone(),
+        connections,
+        sender,
+        receiver,
+        requests,
+        signs,
+    })?;
+    let requests_task =
+        RequestsTask::new(Files::new(config.file_roots.clone()), pillars.clone(), registry.clone(), hub.clone());
+    let master = Master::new(Parts {
+        listen: gateway.local_addr(),
+        anchors,
+        store: store.clone(),
+        registry,
+        hub: hub.clone(),
+        presence,
+        pillars,
+        started,
+        config,
+    });
+    let config = &master.config;
+    let reactor = ReactorTask::new(store.clone(), master.clone(), rules, config.reactor_rate).await?;
+
+    let mut tasks = Tasks::default();
+    // The store has failed, or a part has: the master ends, and whoever keeps it starts it again.
+    tasks.essential("the hub", hub_task.run());
+    tasks.essential("presence", presence_task.run());
+    tasks.essential("the registry", newcomers.run());
+    tasks.essential("the reactor", reactor.run());
+    tasks.essential("the event bus", publisher.run());
+    tasks.essential("the event intake", inject.run());
+    tasks.essential("requests", async move {
+        requests_task.run(asked).await;
+        Ok::<(), std::io::Error>(())
+    });
+
+    // Last, so that who reaches the API reaches a whole master; and after the bus, whose socket makes the directory 0700.
+    let api_socket = config.api_socket();
+    let listener = api::listen(&api_socket, group_id(&config.group))
+        .with_context(|| format!("open the API's socket `{}`", api_socket.display()))?;
+    let app = api::router(master.clone(), axum::Router::new());
+    tasks.essential("the API", async move { axum::serve(listener, app).await });
+    announce(&master, limit);
+
+    let ended = tokio::select! {
+        () = stop.received() => None,
+        ended = tasks.first_ended() => Some(ended),
+        () = store.failed() => Some("the store failed".to_owned()),
+    };
+    tracing::info!("stopping");
+    // Not a new connection, then nothing more from the open ones, then what they brought becomes durable.
+    gateway.shutdown();
+    if hub.stop().await.is_ok() {
+        tasks.until("the hub").await;
+    }
+    let _ = fs::remove_file(&api_socket);
+    match ended {
+        None => Ok(()),
+        Some(ended) => bail!(ended),
+    }
+}
+
+fn announce(master: &Master, limit: DescriptorLimit) {
+    let config = &master.config;
+    tracing::info!(
+        name = %config.name,
+        minions = %master.listen,
+        api = %config.api_socket().display(),
+        "drover-master {} listens",
+        env!("CARGO_PKG_VERSION")
+    );
+    match (limit.descriptors, limit.connections()) {
+        (Some(descriptors), Some(minions)) => {
+            tracing::info!(descriptors, minions, "RLIMIT_NOFILE carries so many connected minions");
+        }
+        (None, _) | (_, None) => tracing::info!("RLIMIT_NOFILE is unlimited"),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| {
+        format!("read `{}`; `drover-enrol init-fleet` makes the master's pki directory", path.display())
+    })
+}
+
+/// The parts that run, by name.
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<(&'static str, Result<(), String>)>,
+    names: BTreeMap<&'static str, ()>,
+}
+
+impl Tasks {
+    fn essential<E: std::error::Error>(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        self.names.insert(name, ());
+        self.running.spawn(async move { (name, task.await.map_err(|error| error.to_string())) });
+    }
+
+    /// Why the first part that ended has. One that has nothing to do may end.
+    async fn first_ended(&mut self) -> String {
+        while let Some(ended) = self.running.join_next().await {
+            match ended {
+                Ok((name, Ok(()))) => drop(self.names.remove(name)),
+                Ok((name, Err(error))) => return format!("{name} failed: {error}"),
+                Err(error) => return format!("a part of the master panicked: {error}"),
+            }
+        }
+        "every part has ended".to_owned()
+    }
+
+    async fn until(&mut self, wanted: &str) {
+        while self.names.contains_key(wanted) {
+            match self.running.join_next().await {
+                Some(Ok((name, result))) => {
+                    if let Err(error) = result {
+                        tracing::error!(error, "{name} failed");
+                    }
+                    self.names.remove(name);
+                }
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+fn stop_signals() -> Result<Stop> {
+    let on = |kind| signal(kind).context("watch for signals");
+    Ok(Stop { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+}
+
+impl Stop {
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// A group's number, where the system has it.
+fn group_id(name: &str) -> Option<u32> {
+    let groups = fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
+}

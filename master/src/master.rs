@@ -1,0 +1,183 @@
+//! What the API, the runners and the reactor hold of a running master: its parts, and the few things that need more than
+//! one of them.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use drover_pki::{
+    manifest::{Manifest, ManifestError},
+    verify::TrustAnchors,
+};
+use drover_proto::{
+    MinionId,
+    id::JobId,
+    job::{JobRequest, TargetType},
+    target::{Expression, TargetError},
+};
+use rustls_pki_types::UnixTime;
+use thiserror::Error;
+
+use crate::{
+    clock::Now,
+    config::Config,
+    hub::{HubHandle, StartError, Started},
+    pillar::Pillars,
+    presence::PresenceHandle,
+    reactor::{EffectError, Effects},
+    registry::{ChangeError, Entry, Import, Matched, Registry, Shown, Verb},
+    store::Store,
+};
+
+/// A running master; clones share it.
+#[derive(Clone)]
+pub struct Master(Arc<Parts>);
+
+/// Its parts.
+pub struct Parts {
+    /// What it was told.
+    pub config: Config,
+    /// Where minions connect.
+    pub listen: SocketAddr,
+    /// The roots that manifests lead to.
+    pub anchors: TrustAnchors,
+    /// What it remembers.
+    pub store: Store,
+    /// Which minions there are.
+    pub registry: Registry,
+    /// Sessions and jobs.
+    pub hub: HubHandle,
+    /// Who is there.
+    pub presence: PresenceHandle,
+    /// Pillar and previews.
+    pub pillars: Pillars,
+    /// When it began.
+    pub started: Now,
+}
+
+/// Why a job was not started.
+#[derive(Debug, Error)]
+pub enum JobError {
+    /// The target is wrong.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The job is, or the master stops.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Why a manifest was not imported.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// It is not to be trusted.
+    #[error("the manifest is refused")]
+    Manifest(#[source] ManifestError),
+    /// The registry failed.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+impl std::ops::Deref for Master {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Master {
+    /// A master of these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The accepted minions that a target means.
+    ///
+    /// # Errors
+    /// When the expression is wrong.
+    pub async fn resolve(&self, tgt: &str, kind: TargetType) -> Result<Matched, TargetError> {
+        let expression = self.pillars.expression(tgt, kind)?;
+        Ok(self.with_pillar(expression, |master, expression| {
+            master.registry.matching(expression, &|shown| master.pillars.render(shown, "base").ok())
+        })
+        .await)
+    }
+
+    /// What the registry shows of the minions that a target means, or of all.
+    ///
+    /// # Errors
+    /// When the expression is wrong.
+    pub async fn shown(&self, tgt: Option<&str>, kind: TargetType) -> Result<Vec<Shown>, TargetError> {
+        let Some(tgt) = tgt else { return Ok(self.registry.shown(None, &|_| None)) };
+        let expression = self.pillars.expression(tgt, kind)?;
+        Ok(self.with_pillar(expression, |master, expression| {
+            let pillar = |shown: &Shown| master.pillars.render(shown, "base").ok();
+            master.registry.shown(Some(expression), &pillar)
+        })
+        .await)
+    }
+
+    /// Starts a job on the minions that its target means.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn start_job(&self, request: JobRequest) -> Result<Started, JobError> {
+        let matched = self.resolve(&request.tgt, request.tgt_type).await?;
+        Ok(self.hub.start(request, matched).await?)
+    }
+
+    /// Registers the devices of a station's manifest.
+    ///
+    /// # Errors
+    /// See [`ImportError`].
+    pub async fn import(&self, manifest: &[u8]) -> Result<Import, ImportError> {
+        let now = Now::read().wall;
+        let since = std::time::Duration::try_from(now.as_duration()).unwrap_or_default();
+        let verified = Manifest::verify(manifest, &self.anchors, UnixTime::since_unix_epoch(since))
+            .map_err(ImportError::Manifest)?;
+        Ok(self.registry.import(&verified, now).await?)
+    }
+
+    /// Does to a key what an operator wants.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn change_key(&self, id: &MinionId, verb: Verb) -> Result<Entry, ChangeError> {
+        let changed = self.registry.change(id, verb, Now::read().wall).await?;
+        if verb == Verb::Delete {
+            self.presence.deleted(id);
+        }
+        Ok(changed)
+    }
+
+    /// Pillar is rendered where a thread may block; everything else is quick.
+    async fn with_pillar<T: Send + 'static>(
+        &self,
+        expression: Expression,
+        find: impl FnOnce(&Self, &Expression) -> T + Send + 'static,
+    ) -> T {
+        if expression.needs_pillar() {
+            let master = self.clone();
+            let found = tokio::task::spawn_blocking(move || find(&master, &expression)).await;
+            found.expect("matching does not panic")
+        } else {
+            find(self, &expression)
+        }
+    }
+}
+
+impl Effects for Master {
+    async fn start_job(&self, request: JobRequest) -> Result<JobId, EffectError> {
+        let started = Self::start_job(self, request).await.map_err(|error| EffectError(error.to_string()))?;
+        started.ticket.jid.ok_or_else(|| EffectError("no minion matched the target".to_owned()))
+    }
+
+    async fn deliver_pending(
+        &self,
+        tgt: String,
+        tgt_type: TargetType,
+    ) -> Result<usize, EffectError> {
+        let matched = self.resolve(&tgt, tgt_type).await.map_err(|error| EffectError(error.to_string()))?;
+        let sent = self.hub.deliver(matched.minions).await;
+        sent.map(|sent| sent.len()).map_err(|error| EffectError(error.to_string()))
+    }
+}
