@@ -101,7 +101,7 @@ impl Agent {
         let (orders, taken) = mpsc::channel(64);
         let library = Library::of_master(&config.data_dir, config.cache_limit, orders)?;
         let beacons = BeaconSchedule::from_config(&config.beacons, now())?;
-        let bus = local_bus::open(&config).await?;
+        let bus = local_bus::open(&config, identity.id.clone()).await?;
         let settings = Settings {
             boot: BootId::new(Uuid::new_v4()),
             version: crate::VERSION.to_owned(),

@@ -3,9 +3,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use bytes::Bytes;
 use drover_proto::{
-    event::Tag,
-    local_event,
+    MinionId,
+    event::{ParseTagError, Tag},
+    local_event::{self, LocalEventError},
     message::{OutboxEvent, OutboxItem},
     tunnel::bus::{BusError, BusLimits, Intake},
 };
@@ -44,14 +46,14 @@ pub enum LocalBusError {
 ///
 /// # Errors
 /// When its socket cannot be made.
-pub(crate) async fn open(config: &Config) -> Result<LocalBus, LocalBusError> {
+pub(crate) async fn open(config: &Config, id: MinionId) -> Result<LocalBus, LocalBusError> {
     let path = config.run_dir.join("events.ipc");
     let limits =
         BusLimits { messages_per_second: Some(config.app_event_rate), ..BusLimits::default() };
     let intake =
         Intake::bind(&path, limits).await.map_err(|source| LocalBusError::Open { path, source })?;
     let (sender, events) = mpsc::channel(QUEUE);
-    tokio::spawn(serve(intake, sender));
+    tokio::spawn(serve(intake, id, sender));
     Ok(LocalBus { events })
 }
 
@@ -66,7 +68,7 @@ impl LocalBus {
     }
 }
 
-async fn serve(mut intake: Intake, events: mpsc::Sender<OutboxItem>) {
+async fn serve(mut intake: Intake, id: MinionId, events: mpsc::Sender<OutboxItem>) {
     let mut told = 0;
     // Nothing can have been refused before something came: no timer runs on a bus that nobody uses.
     let mut active = false;
@@ -78,14 +80,11 @@ async fn serve(mut intake: Intake, events: mpsc::Sender<OutboxItem>) {
         };
         active = received.is_some();
         if let Some((tag, data)) = received {
-            match local_event::decode(&[tag, data]) {
+            match application_event(&id, &[tag, data]) {
                 Ok(event) => {
-                    let path = relative(&event.tag);
-                    let item = OutboxItem::App(OutboxEvent { path, data: event.data });
-                    if events.send(item).await.is_err() {
+                    if events.send(OutboxItem::App(event)).await.is_err() {
                         return;
                     }
-                    continue;
                 }
                 Err(why) => tracing::warn!("a local program: {}", crate::error_chain(&why)),
             }
@@ -102,7 +101,43 @@ async fn serve(mut intake: Intake, events: mpsc::Sender<OutboxItem>) {
     }
 }
 
-/// `door/open` as it is; a leading slash means nothing.
-fn relative(tag: &Tag) -> String {
-    tag.as_str().trim_start_matches('/').to_owned()
+/// Frames that are no application event.
+#[derive(Debug, Error)]
+enum RefusedEvent {
+    #[error("read an event")]
+    Event(#[from] LocalEventError),
+    #[error("make the event's tag")]
+    Tag(#[from] ParseTagError),
+}
+
+/// The event whose tag, once the master has put `drover/app/<id>/` before it, still is one.
+fn application_event(id: &MinionId, frames: &[Bytes]) -> Result<OutboxEvent, RefusedEvent> {
+    let event = local_event::decode(frames)?;
+    let path = event.tag.as_str().trim_start_matches('/');
+    Tag::app(id, path)?;
+    Ok(OutboxEvent { path: path.to_owned(), data: event.data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(tag: &str) -> Result<OutboxEvent, RefusedEvent> {
+        let data = Bytes::from_static(&[0x81, 0xa1, b'n', 0x01]);
+        let id = "rfid-1".parse().unwrap();
+        application_event(&id, &[Bytes::copy_from_slice(tag.as_bytes()), data])
+    }
+
+    #[test]
+    fn an_event_keeps_its_path_and_its_data() {
+        let event = event("door/open").unwrap();
+        assert_eq!((event.path.as_str(), event.data), ("door/open", json!({"n": 1})));
+    }
+
+    #[test]
+    fn a_tag_that_the_master_could_not_make_is_refused_here() {
+        assert!(matches!(event(&"x".repeat(Tag::MAX_LENGTH)), Err(RefusedEvent::Tag(_))));
+        assert!(matches!(event("/"), Err(RefusedEvent::Tag(_))));
+        assert!(matches!(event("a\nb"), Err(RefusedEvent::Event(_))));
+    }
 }

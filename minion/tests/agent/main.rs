@@ -5,7 +5,7 @@
 mod device;
 mod master;
 
-use drover_proto::message::FromMinion;
+use drover_proto::message::{FromMinion, OutboxItem};
 use serde_json::json;
 
 use device::Device;
@@ -216,4 +216,40 @@ async fn an_agent_that_is_stopped_says_so_and_leaves_what_runs_alone() {
     assert_eq!(returned.await.code(), Some(0));
     std::fs::write(&gate, "").unwrap();
     device::until(|| ended.exists()).await;
+}
+
+#[tokio::test]
+async fn a_local_program_that_sends_too_much_is_counted_and_not_sent() {
+    use zeromq::{Socket as _, SocketSend as _};
+    let fleet = Fleet::new();
+    let mut master = Master::start(&fleet, 0).await;
+    let device = Device::start(&fleet, "rfid-1", master.port(), "app_event_rate: 10\n");
+    master.hello().await;
+    let mut program = zeromq::PushSocket::new();
+    let bus = device.path("run/events.ipc");
+    program.connect(&format!("ipc://{}", bus.display())).await.unwrap();
+    const SENT: u64 = 200;
+    for _ in 0..SENT {
+        let mut event = zeromq::ZmqMessage::from("door/open");
+        event.push_back(drover_proto::codec::encode(&json!({"by": "ann"})).unwrap());
+        program.send(event).await.unwrap();
+    }
+    let (mut taken, mut refused) = (0, 0);
+    while taken + refused < SENT {
+        match master.item().await {
+            OutboxItem::App(event) => {
+                assert_eq!((event.path.as_str(), event.data), ("door/open", json!({"by": "ann"})));
+                taken += 1;
+            }
+            OutboxItem::Agent(event) => {
+                assert_eq!(event.path, "app/refused");
+                refused += event.data["count"].as_u64().unwrap();
+            }
+            other @ (OutboxItem::Beacon(_) | OutboxItem::Return(_) | OutboxItem::Progress(_)) => {
+                panic!("{other:?}")
+            }
+        }
+    }
+    assert!(taken < SENT / 2, "{taken} were taken");
+    device.stop();
 }

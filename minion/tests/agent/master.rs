@@ -213,6 +213,16 @@ impl Master {
         self.wait(return_in).await
     }
 
+    /// The next thing from the minion's outbox.
+    pub(crate) async fn item(&mut self) -> OutboxItem {
+        self.wait(
+            |message| {
+                if let FromMinion::Outbox(entry) = message { Some(entry.item) } else { None }
+            },
+        )
+        .await
+    }
+
     /// The next message of a kind; others stay for later.
     pub(crate) async fn wait<T>(&mut self, wanted: impl Fn(FromMinion) -> Option<T>) -> T {
         let wait = async {
