@@ -48,7 +48,7 @@ pub(super) struct Work {
     started: HashMap<task::Id, (JobId, String)>,
     beacons: BeaconSchedule,
     bus: LocalBus,
-    /// Journalled returns on their way, with their numbers in the outbox.
+    /// Returns on their way, with their numbers in the outbox.
     undelivered: VecDeque<(u64, JobId)>,
     pub(super) outbox: Outbox,
     pub(super) fetches: Fetches,
@@ -86,7 +86,7 @@ impl Work {
             grains_changed: false,
         };
         for returned in work.journal.undelivered()? {
-            work.send_journalled(returned);
+            work.send_return(returned);
         }
         Ok(work)
     }
@@ -140,11 +140,9 @@ impl Work {
                     if let Err(why) = self.journal.end(returned.clone()) {
                         tracing::error!("{}", error_chain(&why));
                     }
-                    self.send_journalled(returned);
+                    self.send_return(returned);
                 }
-                Action::Return { returned, journal: false } => {
-                    self.queue(OutboxItem::Return(returned));
-                }
+                Action::Return { returned, journal: false } => self.send_return(returned),
             }
         }
         if changed {
@@ -165,14 +163,14 @@ impl Work {
             Err(why) => {
                 let Reply { value, retcode } = why.reply();
                 let Job { jid, fun, .. } = job;
-                return self.queue(OutboxItem::Return(Return { jid, fun, value, retcode }));
+                return self.send_return(Return { jid, fun, value, retcode });
             }
         };
         let effect = call.effect();
         if effect == Effect::Changing {
             match self.journal.recall(&job.jid) {
                 Ok(Remembered::New | Remembered::Begun) => {}
-                Ok(Remembered::Returned(returned)) => return self.send_journalled(returned),
+                Ok(Remembered::Returned(returned)) => return self.send_return(returned),
                 Err(why) => return self.refuse(job, &why),
             }
         }
@@ -190,7 +188,7 @@ impl Work {
         self.jobs.handle_kill(jid, now());
     }
 
-    /// Notes in the journal which returns the master has.
+    /// Notes which returns the master has; those of journalled jobs in the journal.
     pub(super) fn note_deliveries(&mut self) {
         while let Some((number, jid)) = self.undelivered.front() {
             if *number > self.outbox.acknowledged() {
@@ -253,12 +251,16 @@ impl Work {
 
     fn refuse(&mut self, job: Job, why: &JournalError) {
         let value = Value::from(format!("not run: {}", error_chain(why)));
-        let returned = Return { jid: job.jid, fun: job.fun, value, retcode: 1 };
-        self.queue(OutboxItem::Return(returned));
+        self.send_return(Return { jid: job.jid, fun: job.fun, value, retcode: 1 });
     }
 
-    fn send_journalled(&mut self, returned: Return) {
+    /// Queues a return, unless it is on its way already: a master that was away sends a job again before it has seen
+    /// what the outbox holds for it.
+    fn send_return(&mut self, returned: Return) {
         let jid = returned.jid.clone();
+        if self.undelivered.iter().any(|(_, waiting)| *waiting == jid) {
+            return;
+        }
         if let Some(number) = self.outbox.push(OutboxItem::Return(returned), self.stamps.now()) {
             self.undelivered.push_back((number, jid));
         }

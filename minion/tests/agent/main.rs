@@ -178,6 +178,24 @@ async fn the_minion_comes_back_when_its_master_was_away_and_loses_no_return() {
 }
 
 #[tokio::test]
+async fn a_job_sent_again_while_its_return_is_on_its_way_is_not_answered_twice() {
+    let fleet = Fleet::new();
+    let mut master = Master::start(&fleet, 0).await;
+    master.acknowledges = false;
+    let device = Device::start(&fleet, "rfid-1", master.port(), "");
+    master.hello().await;
+    master.job(1, "cmd.run", json!(["echo done"])).await;
+    master.job(2, "test.ping", json!([])).await;
+    master.returned(1).await;
+    master.returned(2).await;
+    master.job(1, "cmd.run", json!(["echo done"])).await;
+    master.job(2, "test.ping", json!([])).await;
+    master.job(3, "test.ping", json!([])).await;
+    assert_eq!(master.next_return().await.jid, jid(3));
+    device.stop();
+}
+
+#[tokio::test]
 async fn a_job_is_killed_with_its_processes() {
     let fleet = Fleet::new();
     let mut master = Master::start(&fleet, 0).await;
