@@ -87,10 +87,7 @@ fn one_minion() {
         .collect();
     fleet.write("master/states/fifteen.sls", &states);
     fleet.enrol("bench-1", &["role=bench"]);
-    fleet.start_master();
-    fleet.register();
-    fleet.start_minion("bench-1");
-    fleet.wait_connected(&["bench-1"]);
+    fleet.bring_up(&["bench-1"]);
 
     let ping = median(31, || {
         let _ = fleet.drover(&["bench-1", "test.ping"]).ok();
@@ -171,7 +168,11 @@ fn simulated(count: usize) {
         fleet.start_master();
         simulator.connected(count);
     });
-    line(&format!("{count} minions back after a killed master starts"), &seconds(back), "4 s at 5,000");
+    line(
+        &format!("{count} minions back after a killed master starts"),
+        &seconds(back),
+        "4 s at 5,000",
+    );
 }
 
 /// The memory once it no longer changes: the last sessions end their opening.

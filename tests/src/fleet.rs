@@ -153,6 +153,27 @@ impl Fleet {
         let _ = self.drover(&["key", "import", text(&manifest)]).ok();
     }
 
+    /// A fleet of these minions, registered and connected.
+    #[must_use]
+    pub fn connected(ids: &[&str]) -> Self {
+        let mut fleet = Self::new();
+        for id in ids {
+            fleet.enrol(id, &[]);
+        }
+        fleet.bring_up(ids);
+        fleet
+    }
+
+    /// Starts the master, registers what is enrolled, starts these minions and waits until they are connected.
+    pub fn bring_up(&mut self, ids: &[&str]) {
+        self.start_master();
+        self.register();
+        for id in ids {
+            self.start_minion(id);
+        }
+        self.wait_connected(ids);
+    }
+
     /// The minion's configuration directory.
     #[must_use]
     pub fn minion_dir(&self, id: &str) -> PathBuf {
@@ -180,7 +201,8 @@ impl Fleet {
             PATIENCE,
             || {
                 assert!(master.runs(), "the master ended:\n{}", master.log());
-                (run(&program("drover"), &["-c", text(&dir), "minions", "--out", "json"]).status == 0)
+                (run(&program("drover"), &["-c", text(&dir), "minions", "--out", "json"]).status
+                    == 0)
                     .then_some(())
             },
             || fs::read_to_string(self.dir.path().join("master.log")).unwrap_or_default(),

@@ -12,13 +12,8 @@ use std::{
 
 use anyhow::Context;
 use drover_pki::{
-    MinionId,
-    authority::Authority,
-    file,
-    key::PrivateKey,
-    name::HardwareSerial,
-    pem_text::encode_certificates,
-    verify::TrustAnchors,
+    MinionId, authority::Authority, file, key::PrivateKey, name::HardwareSerial,
+    pem_text::encode_certificates, verify::TrustAnchors,
 };
 use drover_proto::{
     id::BootId,
@@ -252,7 +247,10 @@ fn answer(job: Job) -> Return {
     Return { jid: job.jid, fun: job.fun, value, retcode: 0 }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the simulator is a shell: its minions live in real time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the simulator is a shell: its minions live in real time"
+)]
 fn now() -> Instant {
     Instant::now()
 }

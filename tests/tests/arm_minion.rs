@@ -30,10 +30,16 @@ fn a_32_bit_arm_minion_connects_answers_and_applies_a_file_state() {
     fleet.enrol("arm-1", &[]);
     fleet.start_master();
     fleet.register();
-    let arguments =
-        ["-L", "/usr/arm-linux-gnueabihf", arm_minion().to_str().unwrap(), "-c", fleet.minion_dir("arm-1").to_str().unwrap()]
-            .map(str::to_owned);
-    let mut minion = Daemon::start("/usr/bin/qemu-arm-static".as_ref(), arguments, fleet.path("arm.log"));
+    let arguments = [
+        "-L",
+        "/usr/arm-linux-gnueabihf",
+        arm_minion().to_str().unwrap(),
+        "-c",
+        fleet.minion_dir("arm-1").to_str().unwrap(),
+    ]
+    .map(str::to_owned);
+    let mut minion =
+        Daemon::start("/usr/bin/qemu-arm-static".as_ref(), arguments, fleet.path("arm.log"));
     fleet.wait_connected(&["arm-1"]);
     assert_eq!(fleet.json(&["arm-1", "test.ping"]), serde_json::json!({"arm-1": true}));
     let _ = fleet.drover(&["arm-1", "state.apply", "arm"]).ok();

@@ -77,7 +77,8 @@ fn unchanged(states: &Value) -> bool {
     let states = states.as_object().expect("a map of states");
     !states.is_empty()
         && states.values().all(|state| {
-            state["result"] == true && state["changes"].as_object().is_some_and(serde_json::Map::is_empty)
+            state["result"] == true
+                && state["changes"].as_object().is_some_and(serde_json::Map::is_empty)
         })
 }
 

@@ -33,7 +33,8 @@ fn every_event_is_a_line() {
     wait::until("the last event is in the file", PATIENCE, || {
         lines(&fleet).iter().any(|event| event["tag"] == "count/end")
     });
-    let written: Vec<u64> = lines(&fleet).iter().filter_map(|event| event["seq"].as_u64()).collect();
+    let written: Vec<u64> =
+        lines(&fleet).iter().filter_map(|event| event["seq"].as_u64()).collect();
     let kept: BTreeSet<u64> =
         fleet.events("*").iter().filter_map(|event| event["seq"].as_u64()).collect();
     let end = *written.last().expect("there are lines");

@@ -18,12 +18,7 @@ fn example(name: &str) -> String {
 #[test]
 fn a_devices_own_program_sends_an_event_that_a_consumer_reads() {
     let python = script("python", &[]);
-    let mut fleet = Fleet::new();
-    fleet.enrol("rfid-1", &[]);
-    fleet.start_master();
-    fleet.register();
-    fleet.start_minion("rfid-1");
-    fleet.wait_connected(&["rfid-1"]);
+    let fleet = Fleet::connected(&["rfid-1"]);
 
     let bus = fleet.path("master/run/events.ipc");
     let consumer = Daemon::start(
@@ -36,7 +31,12 @@ fn a_devices_own_program_sends_an_event_that_a_consumer_reads() {
     let mut sent = 0;
     wait::until("the consumer prints the event", PATIENCE, || {
         sent += 1;
-        let arguments = [&example("send_event.py"), socket.to_str().unwrap(), "door/open", r#"{"badge": 4711}"#];
+        let arguments = [
+            &example("send_event.py"),
+            socket.to_str().unwrap(),
+            "door/open",
+            r#"{"badge": 4711}"#,
+        ];
         let _ = run(Path::new(&python), &arguments).ok();
         consumer.log().contains("drover/app/rfid-1/door/open")
     });
@@ -45,7 +45,8 @@ fn a_devices_own_program_sends_an_event_that_a_consumer_reads() {
     assert_eq!(events[0]["minion"], "rfid-1");
     let line = consumer.log();
     let printed = line.split_once(' ').expect("a tag and an event").1.lines().next().unwrap();
-    let printed: serde_json::Value = serde_json::from_str(printed).expect("the example prints JSON");
+    let printed: serde_json::Value =
+        serde_json::from_str(printed).expect("the example prints JSON");
     for field in ["id", "seq", "ts", "tag", "minion", "data"] {
         assert!(printed.get(field).is_some(), "`{field}` is not in {printed}");
     }
@@ -54,12 +55,7 @@ fn a_devices_own_program_sends_an_event_that_a_consumer_reads() {
 #[test]
 fn an_event_sent_while_the_master_is_away_arrives_later() {
     let python = script("python", &[]);
-    let mut fleet = Fleet::new();
-    fleet.enrol("rfid-1", &[]);
-    fleet.start_master();
-    fleet.register();
-    fleet.start_minion("rfid-1");
-    fleet.wait_connected(&["rfid-1"]);
+    let mut fleet = Fleet::connected(&["rfid-1"]);
     fleet.kill_master();
     let socket = fleet.path("minions/rfid-1/run/events.ipc");
     let arguments = [&example("send_event.py"), socket.to_str().unwrap(), "tank/empty", "{}"];
@@ -72,12 +68,7 @@ fn an_event_sent_while_the_master_is_away_arrives_later() {
 #[test]
 fn a_socket_lies_in_a_directory_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let mut fleet = Fleet::new();
-    fleet.enrol("rfid-1", &[]);
-    fleet.start_master();
-    fleet.register();
-    fleet.start_minion("rfid-1");
-    fleet.wait_connected(&["rfid-1"]);
+    let fleet = Fleet::connected(&["rfid-1"]);
     let mode = fleet.path("minions/rfid-1/run").metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }

@@ -8,11 +8,7 @@ fn two_minions() -> Fleet {
     fleet.enrol("rfid-1", &["role=rfid", "site=bne"]);
     fleet.enrol("gate-1", &["role=gate", "site=bne"]);
     fleet.enrol("never-1", &["role=rfid"]);
-    fleet.start_master();
-    fleet.register();
-    fleet.start_minion("rfid-1");
-    fleet.start_minion("gate-1");
-    fleet.wait_connected(&["rfid-1", "gate-1"]);
+    fleet.bring_up(&["rfid-1", "gate-1"]);
     fleet
 }
 
@@ -88,12 +84,16 @@ fn functions_answer_and_unknown_ones_say_so() {
     assert_eq!(output, json!({"rfid-1": "one\ntwo"}));
     let functions = fleet.json(&["-L", "rfid-1", "sys.list_functions"]);
     let functions = functions["rfid-1"].as_array().unwrap();
-    for function in ["test.ping", "cmd.run", "state.apply", "state.highstate", "docker.ps", "sys.doc"] {
+    for function in
+        ["test.ping", "cmd.run", "state.apply", "state.highstate", "docker.ps", "sys.doc"]
+    {
         assert!(functions.contains(&json!(function)), "{function} is not in {functions:?}");
     }
     let outcome = fleet.drover(&["-L", "rfid-1", "test.pong"]);
     assert_eq!(outcome.status, 1);
-    assert!(format!("{}{}", outcome.stdout, outcome.stderr).contains("'test.pong' is not available"));
+    assert!(
+        format!("{}{}", outcome.stdout, outcome.stderr).contains("'test.pong' is not available")
+    );
     let outcome = fleet.drover(&["-L", "rfid-1", "cmd.run", "exit 3"]);
     assert_eq!(outcome.status, 1, "a command that failed is a failure");
 }

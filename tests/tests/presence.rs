@@ -8,10 +8,7 @@ fn fleet() -> Fleet {
     fleet.configure_master("presence_grace: 2s\n");
     fleet.enrol("rfid-1", &[]);
     fleet.configure_minion("rfid-1", "heartbeat: 500ms\n");
-    fleet.start_master();
-    fleet.register();
-    fleet.start_minion("rfid-1");
-    fleet.wait_connected(&["rfid-1"]);
+    fleet.bring_up(&["rfid-1"]);
     fleet
 }
 

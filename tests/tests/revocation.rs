@@ -9,12 +9,7 @@ use drover_tests::{
 
 #[test]
 fn a_revoked_minion_is_cut_off_and_stays_out_over_a_restart() {
-    let mut fleet = Fleet::new();
-    fleet.enrol("rfid-1", &[]);
-    fleet.start_master();
-    fleet.register();
-    fleet.start_minion("rfid-1");
-    fleet.wait_connected(&["rfid-1"]);
+    let mut fleet = Fleet::connected(&["rfid-1"]);
     let _ = fleet.drover(&["key", "revoke", "rfid-1", "-y"]).ok();
     wait::until("the connection is cut", Duration::from_secs(5), || {
         fleet.json(&["presence"])["rfid-1"]["presence"] != "connected"
@@ -72,7 +67,9 @@ fn a_device_of_another_fleet_gets_nowhere() {
         &format!("master: {address}\npki_dir: pki\ndata_dir: data\nrun_dir: run\n"),
     );
     theirs.start_minion("rfid-1");
-    wait::until("it was turned away", PATIENCE, || theirs.minion("rfid-1").log().lines().count() > 1);
+    wait::until("it was turned away", PATIENCE, || {
+        theirs.minion("rfid-1").log().lines().count() > 1
+    });
     assert_eq!(ours.json(&["minions"]), serde_json::json!({}));
     assert!(theirs.minion("rfid-1").runs(), "it goes on trying");
 }

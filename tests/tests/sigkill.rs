@@ -36,12 +36,7 @@ fn identities(fleet: &Fleet) -> BTreeSet<String> {
 
 #[test]
 fn a_command_that_a_crash_cut_off_fails_and_is_not_run_again() {
-    let mut fleet = Fleet::new();
-    fleet.enrol("rfid-1", &[]);
-    fleet.start_master();
-    fleet.register();
-    fleet.start_minion("rfid-1");
-    fleet.wait_connected(&["rfid-1"]);
+    let mut fleet = Fleet::connected(&["rfid-1"]);
     let marks = fleet.path("marks");
     let command = format!("echo ran >> {}; sleep 60", marks.display());
     let started = fleet.json(&["--async", "rfid-1", "cmd.run", &command]);
@@ -63,12 +58,7 @@ fn a_command_that_a_crash_cut_off_fails_and_is_not_run_again() {
 
 #[test]
 fn a_return_reaches_the_store_though_the_master_was_dead_when_the_job_ended() {
-    let mut fleet = Fleet::new();
-    fleet.enrol("rfid-1", &[]);
-    fleet.start_master();
-    fleet.register();
-    fleet.start_minion("rfid-1");
-    fleet.wait_connected(&["rfid-1"]);
+    let mut fleet = Fleet::connected(&["rfid-1"]);
     let (begun, go) = (fleet.path("begun"), fleet.path("go"));
     let command = format!(
         "touch {}; while [ ! -e {} ]; do sleep 0.1; done; echo finished",

@@ -6,13 +6,11 @@ fn fleet_with(sls: &str) -> Fleet {
     let mut fleet = Fleet::new();
     let marker = fleet.path("marker");
     // The first state of the tree is right, and must not run either.
-    let good = format!("good:\n  file.managed:\n    - name: {}\n    - contents: x\n", marker.display());
+    let good =
+        format!("good:\n  file.managed:\n    - name: {}\n    - contents: x\n", marker.display());
     fleet.write("master/states/broken.sls", &format!("{good}{sls}"));
     fleet.enrol("rfid-1", &[]);
-    fleet.start_master();
-    fleet.register();
-    fleet.start_minion("rfid-1");
-    fleet.wait_connected(&["rfid-1"]);
+    fleet.bring_up(&["rfid-1"]);
     fleet
 }
 
@@ -48,7 +46,10 @@ fn an_unknown_function_is_found_before_anything_runs() {
 
 #[test]
 fn an_unknown_argument_is_found_before_anything_runs() {
-    refused("other:\n  file.managed:\n    - name: /x\n    - contnets: y\n", &["contnets", "contents"]);
+    refused(
+        "other:\n  file.managed:\n    - name: /x\n    - contnets: y\n",
+        &["contnets", "contents"],
+    );
 }
 
 #[test]

@@ -15,7 +15,10 @@ use drover_tests::simulator::{self, Simulation};
 /// Prints `connected N of COUNT after S s` each time all are connected, and `lost` when one no longer is. Ends with
 /// SIGTERM, SIGINT or after `--seconds`.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Example:\n  drover-sim --station /station --root /secure/fleet/root/root.crt \\\n      --master 127.0.0.1:4510 --count 1000")]
+#[command(
+    version,
+    after_help = "Example:\n  drover-sim --station /station --root /secure/fleet/root/root.crt \\\n      --master 127.0.0.1:4510 --count 1000"
+)]
 struct Arguments {
     /// The directory of an enrolment station of the master's fleet (ca.crt, ca.key).
     #[arg(long, value_name = "DIR")]
@@ -67,7 +70,10 @@ async fn main() -> anyhow::Result<()> {
         while connected.changed().await.is_ok() {
             let now_connected = *connected.borrow_and_update();
             if now_connected == count && !complete {
-                println!("connected {count} of {count} after {:.2} s", began.elapsed().as_secs_f64());
+                println!(
+                    "connected {count} of {count} after {:.2} s",
+                    began.elapsed().as_secs_f64()
+                );
             } else if now_connected < count && complete {
                 println!("lost");
             }
