@@ -4,10 +4,11 @@
 use std::{future::Future, time::Duration};
 
 use drover_proto::job::Job;
+use drover_states::nearest::nearest;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::{device::Device, nearest::nearest};
+use crate::device::Device;
 
 mod arguments;
 mod cmd;

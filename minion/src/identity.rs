@@ -165,3 +165,102 @@ fn named(directory: &Path, name: &'static str) -> Result<Option<Found>, LoadIden
 fn read(path: &Path) -> Result<Vec<u8>, LoadIdentityError> {
     fs::read(path).map_err(|source| LoadIdentityError::Read { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use drover_pki::{Authority, HardwareSerial, PrivateKey, pem_text, profile::Profile};
+    use jiff::Timestamp;
+
+    use super::*;
+
+    struct Factory {
+        root: Authority,
+        factory: Authority,
+        fleet_ca: Authority,
+        pki: tempfile::TempDir,
+    }
+
+    impl Factory {
+        fn new() -> Self {
+            let name = "acme".parse().unwrap();
+            let now = Timestamp::now();
+            let root = Authority::create_root(&name, now).unwrap();
+            let factory = root.create_factory_ca(&"line-1".parse().unwrap(), now).unwrap();
+            let fleet_ca = root.create_fleet_ca(&name, now).unwrap();
+            let pki = tempfile::tempdir().unwrap();
+            let pem = pem_text::encode_certificates(&[root.der().clone()]);
+            fs::write(pki.path().join("root.crt"), pem).unwrap();
+            Self { root, factory, fleet_ca, pki }
+        }
+
+        fn issue(&self, name: &str, authority: &Authority, profile: &Profile) {
+            let key = PrivateKey::generate().unwrap();
+            let leaf = authority.issue(profile, &key, Timestamp::now()).unwrap();
+            let pem = pem_text::encode_certificates(&[leaf, authority.der().clone()]);
+            fs::write(self.pki.path().join(format!("{name}.crt")), pem).unwrap();
+            let key = key.to_pem();
+            fs::write(self.pki.path().join(format!("{name}.key")), key.as_bytes()).unwrap();
+        }
+
+        fn idevid(&self, id: &str) {
+            let serial: HardwareSerial = "SN-1".parse().unwrap();
+            let profile = Profile::idevid(&id.parse().unwrap(), &serial);
+            self.issue("idevid", &self.factory, &profile);
+        }
+
+        fn ldevid(&self, id: &str) {
+            let month = Duration::from_secs(30 * 86_400);
+            let profile = Profile::ldevid(&id.parse().unwrap(), None, month);
+            self.issue("ldevid", &self.fleet_ca, &profile);
+        }
+
+        fn load(&self) -> Result<DeviceIdentity, LoadIdentityError> {
+            DeviceIdentity::load(self.pki.path())
+        }
+
+        fn shown(&self) -> Vec<&'static str> {
+            self.load().unwrap().certificates.iter().map(|shown| shown.name).collect()
+        }
+    }
+
+    #[test]
+    fn a_device_that_was_never_enrolled_says_what_to_do() {
+        let why = Factory::new().load().err().unwrap().to_string();
+        assert!(why.contains("enrol the device with `drover-enrol issue`"), "{why}");
+    }
+
+    #[test]
+    fn the_operational_certificate_is_shown_before_the_birth_certificate() {
+        let factory = Factory::new();
+        factory.idevid("rfid-1");
+        let identity = factory.load().unwrap();
+        assert_eq!((identity.id.as_str(), identity.serial.as_deref()), ("rfid-1", Some("SN-1")));
+        factory.ldevid("rfid-1");
+        assert_eq!(factory.shown(), ["ldevid", "idevid"]);
+    }
+
+    #[test]
+    fn a_half_written_renewal_does_not_take_the_device_away() {
+        let factory = Factory::new();
+        factory.idevid("rfid-1");
+        factory.ldevid("rfid-1");
+        fs::write(factory.pki.path().join("ldevid.key"), "").unwrap();
+        assert_eq!(factory.shown(), ["idevid"]);
+        fs::write(factory.pki.path().join("ldevid.crt"), "").unwrap();
+        assert_eq!(factory.shown(), ["idevid"]);
+    }
+
+    #[test]
+    fn certificates_for_two_minions_or_for_a_master_are_refused() {
+        let factory = Factory::new();
+        factory.idevid("rfid-1");
+        factory.ldevid("rfid-2");
+        assert!(matches!(factory.load(), Err(LoadIdentityError::TwoMinions { .. })));
+        fs::remove_file(factory.pki.path().join("ldevid.crt")).unwrap();
+        factory.issue("idevid", &factory.fleet_ca, &Profile::master(&"north".parse().unwrap()));
+        assert!(matches!(factory.load(), Err(LoadIdentityError::NoMinion(_))));
+        let _ = &factory.root;
+    }
+}

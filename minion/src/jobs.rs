@@ -175,6 +175,12 @@ impl Jobs {
         self.actions.pop_front()
     }
 
+    /// Whether the job runs or waits.
+    #[must_use]
+    pub fn has(&self, jid: &JobId) -> bool {
+        self.behind(jid).is_some()
+    }
+
     /// Whether a state run is under way.
     #[must_use]
     pub fn runs_states(&self) -> bool {

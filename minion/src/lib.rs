@@ -19,7 +19,6 @@ pub mod jobs;
 pub mod journal;
 pub mod library;
 pub mod local_bus;
-mod nearest;
 mod process;
 mod targets;
 

@@ -9,7 +9,7 @@ pub mod files;
 pub mod host;
 pub mod low;
 pub mod module;
-mod nearest;
+pub mod nearest;
 pub mod pillar;
 pub mod plan;
 mod process;

@@ -1,7 +1,8 @@
 //! The nearest known name, for the hint beside an unknown one.
 
 /// The candidate that a slip of the keyboard most likely meant, if any is close.
-pub(crate) fn nearest<'a>(
+#[must_use]
+pub fn nearest<'a>(
     written: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -169,7 +169,14 @@ impl Work {
         let effect = call.effect();
         if effect == Effect::Changing {
             match self.journal.recall(&job.jid) {
-                Ok(Remembered::New | Remembered::Begun) => {}
+                Ok(Remembered::New) => {}
+                Ok(Remembered::Begun) if self.jobs.has(&job.jid) => {}
+                // Its end could not be written down. That it began is enough: at most once.
+                Ok(Remembered::Begun) => {
+                    let value = Value::from("it has run, and what came of it could not be kept");
+                    let Job { jid, fun, .. } = job;
+                    return self.send_return(Return { jid, fun, value, retcode: 1 });
+                }
                 Ok(Remembered::Returned(returned)) => return self.send_return(returned),
                 Err(why) => return self.refuse(job, &why),
             }

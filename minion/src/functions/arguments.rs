@@ -3,10 +3,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use drover_states::nearest::nearest;
 use serde_json::{Map, Value};
 use thiserror::Error;
-
-use crate::nearest::nearest;
 
 /// The arguments of one call.
 #[derive(Debug)]
