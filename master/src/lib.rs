@@ -1,14 +1,20 @@
 //! Drover's master: registry, jobs, pending updates, reactor, presence, bridges, and the operator's CLI.
 
+pub mod api;
+pub mod bridge;
 pub mod bus;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod files;
 pub mod hub;
 pub mod jobs;
+pub mod master;
 pub mod pillar;
 pub mod presence;
 pub mod reactor;
 pub mod registry;
 pub mod requests;
+pub mod runners;
 pub mod store;

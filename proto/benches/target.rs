@@ -56,7 +56,7 @@ fn target(criterion: &mut Criterion) {
             "compound",
             "G@role:rfid and ( P@site:site-[12]$ or S@10.1.4.0/24 ) and not rfid-0*",
             TargetType::Compound,
-            228,
+            145,
         ),
     ] {
         let expression = Expression::parse(text, kind).expect("the expression is right");

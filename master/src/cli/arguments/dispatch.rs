@@ -1,0 +1,146 @@
+//! Which of the two forms a command line has. The first word that is no option decides: it is a verb, unless an option
+//! has said that a target follows.
+
+use std::ffi::OsString;
+
+use clap::{Command, CommandFactory as _, Parser as _};
+
+use super::{Call, Everything, Global, OnlyCall, Verb};
+use crate::cli::failure::Failure;
+
+/// A command line that was understood.
+#[derive(Debug)]
+pub(in crate::cli) enum Invocation {
+    /// `drover TARGET FUNCTION …`
+    Call(Global, Box<Call>),
+    /// `drover VERB …`
+    Verb(Global, Verb),
+}
+
+impl Invocation {
+    pub(in crate::cli) const fn global(&self) -> &Global {
+        match self {
+            Self::Call(global, _) | Self::Verb(global, _) => global,
+        }
+    }
+}
+
+/// Reads the command line; the first argument is the program's name.
+pub(in crate::cli) fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Invocation, Failure> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let command = Everything::command();
+    let usage = |error: clap::Error| Failure::Usage(Box::new(error));
+    match first_word(&command, &arguments) {
+        Word::Target => {
+            let OnlyCall { global, call } = OnlyCall::try_parse_from(arguments).map_err(usage)?;
+            check(&command, &call)?;
+            Ok(Invocation::Call(global, Box::new(call)))
+        }
+        Word::Verb => {
+            let Everything { global, call: _, verb } =
+                Everything::try_parse_from(arguments).map_err(usage)?;
+            verb.map(|verb| Invocation::Verb(global, verb)).ok_or_else(no_target)
+        }
+        Word::None => {
+            Everything::try_parse_from(arguments).map_err(usage)?;
+            Err(no_target())
+        }
+    }
+}
+
+enum Word {
+    Verb,
+    Target,
+    None,
+}
+
+fn first_word(command: &Command, arguments: &[OsString]) -> Word {
+    let mut has_matcher = false;
+    let mut rest = arguments.iter().skip(1).map(|argument| argument.to_string_lossy());
+    while let Some(argument) = rest.next() {
+        if argument == "--" {
+            return Word::Target;
+        }
+        if let Some(long) = argument.strip_prefix("--") {
+            let (name, has_value) =
+                long.split_once('=').map_or((long, false), |(name, _)| (name, true));
+            let option = command.get_arguments().find(|option| {
+                option.get_long_and_visible_aliases().is_some_and(|names| names.contains(&name))
+            });
+            has_matcher |= option.is_some_and(is_matcher);
+            if !has_value && option.is_some_and(takes_value) {
+                rest.next();
+            }
+        } else if argument.len() > 1 && argument.starts_with('-') {
+            for (at, letter) in argument.char_indices().skip(1) {
+                let option =
+                    command.get_arguments().find(|option| option.get_short() == Some(letter));
+                has_matcher |= option.is_some_and(is_matcher);
+                if option.is_some_and(takes_value) {
+                    if at + letter.len_utf8() == argument.len() {
+                        rest.next();
+                    }
+                    break;
+                }
+            }
+        } else {
+            let is_verb = verbs(command).any(|verb| verb == argument);
+            return if is_verb && !has_matcher { Word::Verb } else { Word::Target };
+        }
+    }
+    Word::None
+}
+
+fn takes_value(option: &clap::Arg) -> bool {
+    option.get_action().takes_values()
+}
+
+fn is_matcher(option: &clap::Arg) -> bool {
+    option.get_help_heading() == Some("Target")
+}
+
+fn verbs(command: &Command) -> impl Iterator<Item = &str> {
+    command.get_subcommands().flat_map(Command::get_name_and_visible_aliases)
+}
+
+/// What clap cannot say as helpfully.
+fn check(command: &Command, call: &Call) -> Result<(), Failure> {
+    if call.matcher.range {
+        return Err(Failure::wrong("range expressions (-R) are not supported")
+            .hint("there is no range server; use a list (-L) or a nodegroup (-N)"));
+    }
+    let Some(target) = &call.target else { return Err(no_target()) };
+    let Some(function) = &call.function else {
+        let failure = Failure::wrong(format!(
+            "`{target}` is no command, and as a target it lacks a function"
+        ));
+        let near = verbs(command)
+            .map(|verb| (strsim::damerau_levenshtein(target, verb), verb))
+            .filter(|(distance, verb)| *distance <= verb.len().div_ceil(3))
+            .min();
+        return Err(failure.hint(match near {
+            Some((_, verb)) => {
+                format!(
+                    "did you mean `drover {verb}`? to ask the minion: `drover {target} test.ping`"
+                )
+            }
+            None => format!(
+                "to ask the minion: `drover {target} test.ping`; `drover --help` lists the commands"
+            ),
+        }));
+    };
+    if !function.contains('.') {
+        let hint = format!(
+            "functions have a module and a name, as test.ping; `drover '{target}' sys.list_functions` lists them"
+        );
+        return Err(Failure::wrong(format!("`{function}` is no function")).hint(hint));
+    }
+    Ok(())
+}
+
+fn no_target() -> Failure {
+    Failure::wrong("no target and no command")
+        .hint("`drover '*' test.ping` asks every minion; `drover --help` tells the rest")
+}
