@@ -394,3 +394,6 @@ pub(super) enum BridgeVerb {
     /// Where each bridge stands, and what holds it up
     Status,
 }
+
+#[cfg(test)]
+mod tests;
