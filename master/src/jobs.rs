@@ -405,12 +405,15 @@ impl Jobs {
         }
     }
 
-    /// A minion is back. What it was sent a moment ago and did not acknowledge is sent again: it runs once all the same.
+    /// A minion is back. What it was sent and has not returned is sent again: what changes something runs once all the
+    /// same.
     pub fn handle_connected(&self, minion: &MinionId, effects: &mut Effects) {
         for active in self.active.values() {
-            let place = active.places.get(minion);
-            if place.is_some_and(|place| place.state == JobState::Sent && place.deadline.is_some())
-            {
+            // One that it has may have ended with the agent: a repetition is harmless, and brings it back if so.
+            let under_way = |place: &Place| {
+                matches!(place.state, JobState::Sent | JobState::Running) && place.deadline.is_some()
+            };
+            if active.places.get(minion).is_some_and(under_way) {
                 effects.sends.push((minion.clone(), active.frame.clone()));
             }
         }
