@@ -20,7 +20,8 @@ use tokio::{
 use zeromq::{RouterSocket, Socket};
 
 use crate::{
-    api,
+    api, bridge,
+    bridge::BridgeTask,
     bus::{InjectTask, PublisherTask},
     clock::Now,
     config::Config,
@@ -58,6 +59,11 @@ pub async fn run(config: Config) -> Result<()> {
     let rules = match &config.reactor {
         Some(section) => Rules::read(section, config.file_roots.clone()).map_err(anyhow::Error::msg)?,
         None => Rules::none(),
+    };
+
+    let bridges = match &config.bridges {
+        Some(section) => bridge::read(section).map_err(anyhow::Error::msg)?,
+        None => Vec::new(),
     };
 
     let store = Store::open(&config.data_dir, config.retention)?;
@@ -132,6 +138,12 @@ pub async fn run(config: Config) -> Result<()> {
     tasks.essential("the reactor", reactor.run());
     tasks.essential("the event bus", publisher.run());
     tasks.essential("the event intake", inject.run());
+    let mut handles = Vec::new();
+    for bridge in bridges {
+        let (handle, task) = BridgeTask::new(store.clone(), bridge)?;
+        handles.push(handle);
+        tasks.essential("a bridge", task.run());
+    }
     tasks.essential("requests", async move {
         requests_task.run(asked).await;
         Ok::<(), std::io::Error>(())
@@ -141,7 +153,7 @@ pub async fn run(config: Config) -> Result<()> {
     let api_socket = config.api_socket();
     let listener = api::listen(&api_socket, group_id(&config.group))
         .with_context(|| format!("open the API's socket `{}`", api_socket.display()))?;
-    let app = api::router(master.clone(), axum::Router::new());
+    let app = api::router(master.clone(), bridge::routes(handles));
     tasks.essential("the API", async move { axum::serve(listener, app).await });
     announce(&master, limit);
 

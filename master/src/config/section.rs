@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use drover_states::{diagnostic::Diagnostic, yaml::Node};
+use drover_states::{diagnostic::Diagnostic, settings::Settings, yaml::Node};
 
 /// The value of one key, and where it stands.
 #[derive(Debug, Clone)]
@@ -31,6 +31,20 @@ impl Section {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The settings in a map that is a part of it. Their complaints have no file yet: [`Self::in_file`].
+    ///
+    /// # Errors
+    /// When that part is no map.
+    pub fn settings<'a>(&'a self, at: &'a Node) -> Result<Settings<'a>, Diagnostic> {
+        Settings::new(&self.text, Some(at)).map_err(|wrong| self.in_file(wrong))
+    }
+
+    /// A complaint that names its file.
+    #[must_use]
+    pub fn in_file(&self, wrong: Diagnostic) -> Diagnostic {
+        wrong.in_file(self.file.display().to_string())
     }
 
     /// A complaint about a part of it.
