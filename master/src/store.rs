@@ -349,6 +349,14 @@ impl Store {
             .collect()
     }
 
+    /// Where a job stands on one minion, if that was ever written.
+    ///
+    /// # Errors
+    /// When the engine has failed or the entry is damaged.
+    pub fn job_entry(&self, jid: &JobId, minion: &MinionId) -> Result<Option<JobEntry>, ReadError> {
+        self.entry(&keys::job_entry(jid, minion))
+    }
+
     /// Where a job stands on each of its minions.
     ///
     /// # Errors

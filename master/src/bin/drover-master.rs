@@ -1,6 +1,6 @@
 //! The master daemon. Everything it is told stands in its configuration directory.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use drover_master::{
@@ -32,7 +32,8 @@ fn main() -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return fail(&anyhow::Error::new(error).context("read the log level"), 2),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ran = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         let ran = runtime.block_on(daemon::run(config));

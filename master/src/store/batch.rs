@@ -117,6 +117,25 @@ impl Batch {
         self.remove(keys::dead_letter(bridge, seq));
     }
 
+    /// The tags of its events, for tests of machines that fill batches.
+    #[cfg(test)]
+    pub(crate) fn tags(&self) -> Vec<String> {
+        self.events.iter().map(|event| event.tag.to_string()).collect()
+    }
+
+    /// The job entries in it, for the same.
+    #[cfg(test)]
+    pub(crate) fn job_entries(&self) -> Vec<(JobId, MinionId, JobEntry)> {
+        let entries = self.changes.iter().filter(|change| change.key[0] == ledger::JOB_ENTRY);
+        entries
+            .filter_map(|change| {
+                let (jid, minion) = std::str::from_utf8(&change.key[1..]).ok()?.split_once('\0')?;
+                let entry = rmp_serde::from_slice(change.value.as_deref()?).ok()?;
+                Some((jid.parse().ok()?, minion.parse().ok()?, entry))
+            })
+            .collect()
+    }
+
     fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
         self.changes.push(Change { key, value: Some(encode(value)) });
     }
