@@ -34,19 +34,9 @@ impl Client {
     pub(super) async fn connect(directory: &Path) -> Result<Self, Failure> {
         let socket = socket_of(directory)?;
         let stream = UnixStream::connect(&socket).await.map_err(|error| {
-            let failure =
-                Failure::failed(format!("cannot reach the master at `{}`", socket.display()))
-                    .because(&error);
-            failure.hint(match error.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
-                    "the master is not running; start it with `drover-master -c {}` or `systemctl start drover-master`",
-                    directory.display()
-                ),
-                ErrorKind::PermissionDenied => {
-                    "become root, or a member of the group `drover`".to_owned()
-                }
-                _ => "is this the configuration of a master on this machine? see `drover -c`".to_owned(),
-            })
+            Failure::failed(format!("cannot reach the master at `{}`", socket.display()))
+                .hint(unreachable_hint(error.kind(), directory))
+                .because(error)
         })?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // It ends when the sender is dropped; what goes wrong there is told to whoever waits for an answer.
@@ -101,6 +91,16 @@ impl Client {
         self.sender.ready().await.map_err(broken)?;
         self.sender.send_request(request).await.map_err(broken)
     }
+}
+
+fn unreachable_hint(kind: ErrorKind, directory: &Path) -> String {
+    if kind == ErrorKind::PermissionDenied {
+        return "become root, or a member of the group `drover`".to_owned();
+    }
+    format!(
+        "the master is not running; start it with `drover-master -c {}` or `systemctl start drover-master`",
+        directory.display()
+    )
 }
 
 fn broken(error: hyper::Error) -> Failure {

@@ -86,10 +86,13 @@ fn seconds(duration: Duration) -> u64 {
 
 /// For the job's record; who may open the socket is trusted to say who he is.
 fn user() -> String {
-    ["SUDO_USER", "USER", "LOGNAME"]
+    let named = ["SUDO_USER", "USER", "LOGNAME"]
         .into_iter()
-        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
-        .unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    named.unwrap_or_else(|| match rustix::process::getuid() {
+        uid if uid.is_root() => "root".to_owned(),
+        uid => format!("uid {}", uid.as_raw()),
+    })
 }
 
 fn following(timeout: Duration) -> Query {
@@ -100,8 +103,7 @@ fn following(timeout: Duration) -> Query {
 
 fn nothing_matched(printer: &Printer, ticket: &Value) -> Result<Outcome, Failure> {
     match printer.format_or(Format::Nested) {
-        Format::Json => printer.text("{}")?,
-        Format::Yaml => printer.text("{}")?,
+        Format::Json | Format::Yaml => printer.text("{}")?,
         Format::Nested | Format::Table | Format::Txt | Format::Quiet => {}
     }
     for id in ids(&ticket["unknown"]) {
