@@ -134,7 +134,7 @@ pub enum PendingOf {
 
 enum Command {
     Start {
-        request: JobRequest,
+        request: Box<JobRequest>,
         matched: Matched,
         answer: oneshot::Sender<Result<Started, JobFrameError>>,
     },
@@ -201,6 +201,7 @@ impl HubHandle {
             };
             return Ok(Started { ticket, feed: None });
         }
+        let request = Box::new(request);
         let started = self.ask(|answer| Command::Start { request, matched, answer }).await?;
         Ok(started?)
     }

@@ -20,8 +20,11 @@ use crate::{
 };
 
 /// An answer that is no success.
+#[derive(Debug)]
+pub struct ApiError(Box<Answer>);
+
 #[derive(Debug, Serialize)]
-pub struct ApiError {
+struct Answer {
     #[serde(skip)]
     status: StatusCode,
     message: String,
@@ -58,7 +61,7 @@ impl ApiError {
     /// What to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
@@ -67,7 +70,7 @@ impl ApiError {
     pub fn caused_by(mut self, error: &dyn Error) -> Self {
         let mut source = error.source();
         while let Some(cause) = source {
-            self.causes.push(cause.to_string());
+            self.0.causes.push(cause.to_string());
             source = cause.source();
         }
         self
@@ -76,21 +79,23 @@ impl ApiError {
     /// Fields beside the message.
     #[must_use]
     pub fn with(mut self, more: Map<String, Value>) -> Self {
-        self.more = more;
+        self.0.more = more;
         self
     }
 
     fn new(status: StatusCode, message: impl fmt::Display) -> Self {
-        Self { status, message: message.to_string(), hint: None, causes: Vec::new(), more: Map::new() }
+        let message = message.to_string();
+        Self(Box::new(Answer { status, message, hint: None, causes: Vec::new(), more: Map::new() }))
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if self.status.is_server_error() {
-            tracing::error!(message = self.message, causes = ?self.causes, "a request failed");
+        let answer = *self.0;
+        if answer.status.is_server_error() {
+            tracing::error!(message = answer.message, causes = ?answer.causes, "a request failed");
         }
-        (self.status, Json(self)).into_response()
+        (answer.status, Json(answer)).into_response()
     }
 }
 

@@ -455,7 +455,7 @@ impl HubTask {
                 // A job that is refused leaves nothing behind.
                 let mut effects = Effects::default();
                 let minions = matched.minions;
-                match self.jobs.start(request, minions, is_connected, now, &mut effects) {
+                match self.jobs.start(*request, minions, is_connected, now, &mut effects) {
                     Ok(mut ticket) => {
                         ticket.unknown = matched.unknown;
                         self.round.effects.append(effects);

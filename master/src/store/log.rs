@@ -166,9 +166,9 @@ mod tests {
             seq,
             ts: Timestamp::from_microsecond(1_763_865_425_000_000 + i64::try_from(seq).unwrap())
                 .unwrap(),
-            at: (seq % 2 == 0).then_some(Timestamp::UNIX_EPOCH),
+            at: seq.is_multiple_of(2).then_some(Timestamp::UNIX_EPOCH),
             tag: "drover/beacon/a/load".parse().unwrap(),
-            minion: (seq % 3 == 0).then(|| "a".parse().unwrap()),
+            minion: seq.is_multiple_of(3).then(|| "a".parse().unwrap()),
             data: serde_json::json!({"1m": 0.5, "deep": [null, {"x": seq}]}),
         }
     }
