@@ -124,7 +124,6 @@ impl Agent {
                 Err(Stopped) => break,
             };
         }
-        self.work.detach();
         tracing::info!("stopped");
     }
 

@@ -155,12 +155,17 @@ impl Jobs {
         }
     }
 
-    /// The agent ends: so does everything that runs. What waits was never begun, and the master sends it again.
-    pub fn handle_shutdown(&mut self, now: Instant) {
+    /// The agent ends, and what runs is left to itself. What changes something has that as its return; the rest has
+    /// none: the master sends it again to the agent that follows, which may well be what it is about to install.
+    pub fn handle_shutdown(&mut self) {
         self.waiting.clear();
         self.state_runs.clear();
-        for jid in self.running.iter().map(|running| running.jid.clone()).collect::<Vec<_>>() {
-            self.stop(&jid, "the agent was stopped while it ran", now);
+        for running in std::mem::take(&mut self.running) {
+            if running.effect == Effect::Changing {
+                let Running { jid, fun, .. } = running;
+                let value = json!("the agent was stopped while it ran, and left it running");
+                self.give(Return { jid, fun, value, retcode: 1 }, Effect::Changing);
+            }
         }
     }
 

@@ -57,6 +57,8 @@ pub(super) struct Work {
     pub(super) told: VecDeque<JobAccepted>,
     /// For the session: the device's own grains are others than the master knows.
     pub(super) grains_changed: bool,
+    /// The agent was asked to end.
+    ending: bool,
 }
 
 impl Work {
@@ -84,6 +86,7 @@ impl Work {
             stamps: Stamps::default(),
             told: VecDeque::new(),
             grains_changed: false,
+            ending: false,
         };
         for returned in work.journal.undelivered()? {
             work.send_return(returned);
@@ -157,6 +160,10 @@ impl Work {
 
     /// A job from the master.
     pub(super) fn take_job(&mut self, job: Job) {
+        if self.ending {
+            // Not accepted, so the master sends it again to the agent that follows.
+            return;
+        }
         tracing::debug!(jid = %job.jid, fun = job.fun, "job");
         let call = match Call::of_job(&job) {
             Ok(call) => call,
@@ -210,16 +217,12 @@ impl Work {
 
     /// The agent ends. What jobs have started goes on; that they were left is their return.
     pub(super) fn shut_down(&mut self) {
-        self.jobs.handle_shutdown(now());
+        self.ending = true;
+        self.jobs.handle_shutdown();
         // Not stopped: a job that upgrades this very agent must not be killed half-way.
         self.running.detach_all();
         self.handles.clear();
         self.settle();
-    }
-
-    /// Leaves what runs alone, when the agent has ended.
-    pub(super) fn detach(&mut self) {
-        self.running.detach_all();
     }
 
     fn start(&mut self, admitted: Admitted) {

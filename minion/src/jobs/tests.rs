@@ -131,3 +131,19 @@ fn the_queue_is_bounded() {
     }
     assert!(actions(&mut jobs).last().unwrap().contains("256 jobs wait"));
 }
+
+#[test]
+fn an_agent_that_ends_answers_only_for_what_must_not_run_again() {
+    let now = start();
+    let mut jobs = Jobs::new(1);
+    jobs.handle_job(job(1, Effect::Changing), now);
+    jobs.handle_job(job(2, Effect::StateRun), now);
+    jobs.handle_job(job(3, Effect::Changing), now);
+    actions(&mut jobs);
+    jobs.handle_shutdown();
+    assert_eq!(
+        actions(&mut jobs),
+        ["return 1 journalled: \"the agent was stopped while it ran, and left it running\""]
+    );
+    assert_eq!(jobs.overview(), json!([]));
+}
