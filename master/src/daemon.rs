@@ -51,13 +51,17 @@ pub async fn run(config: Config) -> Result<()> {
     let mut stop = stop_signals()?;
     let limit = descriptors::raise_limit();
     let file = |name: &str| read(&config.pki_dir.join(name));
-    let identity = Identity::from_pem(&file("master.crt")?, &file("master.key")?)
-        .with_context(|| format!("load the master's identity from `{}`", config.pki_dir.display()))?;
+    let identity =
+        Identity::from_pem(&file("master.crt")?, &file("master.key")?).with_context(|| {
+            format!("load the master's identity from `{}`", config.pki_dir.display())
+        })?;
     let root = config.pki_dir.join("root.crt");
     let anchors = drover_pki::file::read_anchors(&root)
         .with_context(|| format!("load the roots from `{}`", root.display()))?;
     let rules = match &config.reactor {
-        Some(section) => Rules::read(section, config.file_roots.clone()).map_err(anyhow::Error::msg)?,
+        Some(section) => {
+            Rules::read(section, config.file_roots.clone()).map_err(anyhow::Error::msg)?
+        }
         None => Rules::none(),
     };
 
@@ -83,7 +87,10 @@ pub async fn run(config: Config) -> Result<()> {
     let inject = InjectTask::bind(store.clone(), &config.run_dir).await?;
     let router_socket = config.run_dir.join("gateway/router.sock");
     let mut router = RouterSocket::new();
-    router.bind_listener(socket::listen(&router_socket)?).await.context("open the ROUTER socket")?;
+    router
+        .bind_listener(socket::listen(&router_socket)?)
+        .await
+        .context("open the ROUTER socket")?;
     let (sender, receiver) = router.split();
     let gateway = Gateway::bind(
         GatewayConfig {
@@ -114,8 +121,12 @@ pub async fn run(config: Config) -> Result<()> {
         requests,
         signs,
     })?;
-    let requests_task =
-        RequestsTask::new(Files::new(config.file_roots.clone()), pillars.clone(), registry.clone(), hub.clone());
+    let requests_task = RequestsTask::new(
+        Files::new(config.file_roots.clone()),
+        pillars.clone(),
+        registry.clone(),
+        hub.clone(),
+    );
     let master = Master::new(Parts {
         listen: gateway.local_addr(),
         anchors,
@@ -128,7 +139,8 @@ pub async fn run(config: Config) -> Result<()> {
         config,
     });
     let config = &master.config;
-    let reactor = ReactorTask::new(store.clone(), master.clone(), rules, config.reactor_rate).await?;
+    let reactor =
+        ReactorTask::new(store.clone(), master.clone(), rules, config.reactor_rate).await?;
 
     let mut tasks = Tasks::default();
     // The store has failed, or a part has: the master ends, and whoever keeps it starts it again.
@@ -194,7 +206,10 @@ fn announce(master: &Master, limit: DescriptorLimit) {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| {
-        format!("read `{}`; `drover-enrol init-fleet` makes the master's pki directory", path.display())
+        format!(
+            "read `{}`; `drover-enrol init-fleet` makes the master's pki directory",
+            path.display()
+        )
     })
 }
 

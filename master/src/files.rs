@@ -164,7 +164,8 @@ impl Files {
 
     fn look(&self, saltenv: &str, path: &str) -> Option<Look> {
         let places = self.roots.get(saltenv)?.iter().map(|root| root.join(path));
-        let metadata = places.filter_map(|path| metadata(&path).ok()).find(fs::Metadata::is_file)?;
+        let metadata =
+            places.filter_map(|path| metadata(&path).ok()).find(fs::Metadata::is_file)?;
         Some(Look {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),

@@ -12,29 +12,32 @@ use drover_proto::{
     MinionId,
     event::{NewEvent, Tag},
     id::JobId,
-    job::{Job, JobRecord, JobRequest, JobState, Return},
+    job::{JobRecord, JobRequest, JobState, Return},
     message::{JobAccepted, Progress},
     session::master::{JobFrame, JobFrameError},
 };
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     clock::Now,
-    store::{Batch, JobEntry, PendingEntry},
+    store::{JobEntry, PendingEntry},
 };
 
+mod effects;
 mod events;
 mod feed;
 mod pending;
+mod places;
 
 #[cfg(test)]
 mod tests;
 
+pub use effects::{Effects, Ticket};
 pub use feed::{Feed, Line};
 
 use pending::{Pending, SupersedeKey};
+use places::running_time;
 
 /// How long a minion that is connected may take to say that it has a job.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -52,65 +55,6 @@ pub struct JobLimits {
     pub timeout: Duration,
     /// How long a job is kept for a minion that is away where the request does not say.
     pub ttl: Duration,
-}
-
-/// What the hub has to do: first make the batch durable, then the rest.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// To be stored.
-    pub batch: Batch,
-    /// Jobs to hand to sessions, in this order.
-    pub sends: Vec<(MinionId, JobFrame)>,
-    /// Jobs to end.
-    pub kills: Vec<(MinionId, JobId)>,
-    /// What followers of jobs are told.
-    pub lines: Vec<(JobId, Line)>,
-    /// Jobs that are over for every minion.
-    pub over: Vec<JobId>,
-}
-
-impl Effects {
-    /// Whether there is nothing to do.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.is_done_once_durable()
-    }
-
-    /// Whether there is nothing to do beside storing.
-    #[must_use]
-    pub const fn is_done_once_durable(&self) -> bool {
-        self.sends.is_empty()
-            && self.kills.is_empty()
-            && self.lines.is_empty()
-            && self.over.is_empty()
-    }
-}
-
-impl Effects {
-    /// Adds what has to be done after this.
-    pub fn append(&mut self, later: Self) {
-        let Self { batch, sends, kills, lines, over } = later;
-        self.batch.append(batch);
-        self.sends.extend(sends);
-        self.kills.extend(kills);
-        self.lines.extend(lines);
-        self.over.extend(over);
-    }
-}
-
-/// What whoever started a job is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Ticket {
-    /// The job; `None` where nobody was meant.
-    pub jid: Option<JobId>,
-    /// Whom the target means.
-    pub minions: Vec<MinionId>,
-    /// Those of them that are not connected.
-    pub away: Vec<MinionId>,
-    /// Those that the job is kept for.
-    pub queued: Vec<MinionId>,
-    /// Names of a list that are nobody's.
-    pub unknown: Vec<String>,
 }
 
 /// Jobs that are not over.
@@ -411,7 +355,8 @@ impl Jobs {
         for active in self.active.values() {
             // One that it has may have ended with the agent: a repetition is harmless, and brings it back if so.
             let under_way = |place: &Place| {
-                matches!(place.state, JobState::Sent | JobState::Running) && place.deadline.is_some()
+                matches!(place.state, JobState::Sent | JobState::Running)
+                    && place.deadline.is_some()
             };
             if active.places.get(minion).is_some_and(under_way) {
                 effects.sends.push((minion.clone(), active.frame.clone()));
@@ -538,120 +483,4 @@ impl Jobs {
             self.end_pending(&jid, &minion, JobState::Expired, now, effects);
         }
     }
-
-    fn frame(&self, record: &JobRecord) -> Result<JobFrame, JobFrameError> {
-        let request = &record.request;
-        JobFrame::new(Job {
-            jid: record.jid.clone(),
-            fun: request.fun.clone(),
-            arg: request.arg.clone(),
-            kwarg: request.kwarg.clone(),
-            timeout: request.job_timeout.unwrap_or(self.limits.timeout.as_secs()),
-        })
-    }
-
-    fn pending_entry(&self, record: &JobRecord, minion: &MinionId) -> PendingEntry {
-        let ttl = record.request.ttl.unwrap_or(self.limits.ttl.as_secs());
-        let ttl = jiff::SignedDuration::from_secs(i64::try_from(ttl).unwrap_or(i64::MAX));
-        PendingEntry {
-            jid: record.jid.clone(),
-            minion: minion.clone(),
-            fun: record.request.fun.clone(),
-            arg: record.request.arg.clone(),
-            kwarg: record.request.kwarg.clone(),
-            queued: record.ts,
-            expires: record.ts.checked_add(ttl).unwrap_or(Timestamp::MAX),
-        }
-    }
-
-    fn queue(&mut self, record: &JobRecord, minion: &MinionId, now: Now, effects: &mut Effects) {
-        let entry = self.pending_entry(record, minion);
-        effects.batch.pending(&entry);
-        effects.batch.job_entry(&record.jid, minion, &JobEntry::new(JobState::Queued, now.wall));
-        effects.batch.event(events::pending(&entry, "queued"));
-        effects
-            .lines
-            .push((record.jid.clone(), Line::of(minion.clone(), JobState::Queued, now.wall)));
-        self.pending.insert(entry, now);
-        self.place(&record.jid, minion, JobState::Queued, None);
-    }
-
-    /// The minion has a job that was kept for it: it is kept no longer.
-    fn delivered(
-        &mut self,
-        record: &JobRecord,
-        minion: &MinionId,
-        now: Now,
-        effects: &mut Effects,
-    ) {
-        if let Some(entry) = self.pending.remove(minion, &record.jid) {
-            effects.batch.pending_over(minion, &record.jid);
-            effects.batch.job_entry(
-                &record.jid,
-                minion,
-                &JobEntry::new(JobState::Running, now.wall),
-            );
-            effects.batch.event(events::pending(&entry, "delivered"));
-        }
-    }
-
-    fn end_pending(
-        &mut self,
-        jid: &JobId,
-        minion: &MinionId,
-        state: JobState,
-        now: Now,
-        effects: &mut Effects,
-    ) {
-        if let Some(entry) = self.pending.remove(minion, jid) {
-            effects.batch.pending_over(minion, jid);
-            effects.batch.event(events::pending(&entry, events::word(state)));
-        }
-        self.end(jid, minion, JobEntry::new(state, now.wall), effects);
-    }
-
-    /// Moves a minion's place; the first one counts as open already.
-    fn place(
-        &mut self,
-        jid: &JobId,
-        minion: &MinionId,
-        state: JobState,
-        deadline: Option<Instant>,
-    ) {
-        let Some(active) = self.active.get_mut(jid) else { return };
-        let before = active.places.insert(minion.clone(), Place { state, deadline });
-        if before.is_none_or(|place| !place.state.is_final()) && state.is_final() {
-            active.open = active.open.saturating_sub(1);
-        }
-        if let Some(at) = before.and_then(|place| place.deadline) {
-            self.deadlines.remove(&(at, jid.clone(), minion.clone()));
-        }
-        if let Some(at) = deadline {
-            self.deadlines.insert((at, jid.clone(), minion.clone()));
-        }
-    }
-
-    fn end(&mut self, jid: &JobId, minion: &MinionId, entry: JobEntry, effects: &mut Effects) {
-        debug_assert!(entry.state.is_final(), "an end is final");
-        effects.batch.job_entry(jid, minion, &entry);
-        effects.lines.push((jid.clone(), Line::of(minion.clone(), entry.state, entry.ts)));
-        self.place(jid, minion, entry.state, None);
-        self.close_if_over(jid, effects);
-    }
-
-    fn close_if_over(&mut self, jid: &JobId, effects: &mut Effects) {
-        if self.active.get(jid).is_some_and(|active| active.open == 0) {
-            self.active.remove(jid);
-            effects.batch.job_over(jid);
-            effects.over.push(jid.clone());
-        }
-    }
-}
-
-/// How long a minion that runs a job may take to return it.
-fn running_time(record: &JobRecord, limits: JobLimits) -> Duration {
-    let timeout = record.request.job_timeout.map_or(limits.timeout, Duration::from_secs);
-    let at_least =
-        if record.request.fun.starts_with("state.") { STATE_RUN } else { Duration::ZERO };
-    timeout.max(at_least) + RETURN
 }

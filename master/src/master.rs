@@ -96,24 +96,32 @@ impl Master {
     /// When the expression is wrong.
     pub async fn resolve(&self, tgt: &str, kind: TargetType) -> Result<Matched, TargetError> {
         let expression = self.pillars.expression(tgt, kind)?;
-        Ok(self.with_pillar(expression, |master, expression| {
-            master.registry.matching(expression, &|shown| master.pillars.render(shown, "base").ok())
-        })
-        .await)
+        Ok(self
+            .with_pillar(expression, |master, expression| {
+                master
+                    .registry
+                    .matching(expression, &|shown| master.pillars.render(shown, "base").ok())
+            })
+            .await)
     }
 
     /// What the registry shows of the minions that a target means, or of all.
     ///
     /// # Errors
     /// When the expression is wrong.
-    pub async fn shown(&self, tgt: Option<&str>, kind: TargetType) -> Result<Vec<Shown>, TargetError> {
+    pub async fn shown(
+        &self,
+        tgt: Option<&str>,
+        kind: TargetType,
+    ) -> Result<Vec<Shown>, TargetError> {
         let Some(tgt) = tgt else { return Ok(self.registry.shown(None, &|_| None)) };
         let expression = self.pillars.expression(tgt, kind)?;
-        Ok(self.with_pillar(expression, |master, expression| {
-            let pillar = |shown: &Shown| master.pillars.render(shown, "base").ok();
-            master.registry.shown(Some(expression), &pillar)
-        })
-        .await)
+        Ok(self
+            .with_pillar(expression, |master, expression| {
+                let pillar = |shown: &Shown| master.pillars.render(shown, "base").ok();
+                master.registry.shown(Some(expression), &pillar)
+            })
+            .await)
     }
 
     /// Starts a job on the minions that its target means.
@@ -167,7 +175,8 @@ impl Master {
 
 impl Effects for Master {
     async fn start_job(&self, request: JobRequest) -> Result<JobId, EffectError> {
-        let started = Self::start_job(self, request).await.map_err(|error| EffectError(error.to_string()))?;
+        let started =
+            Self::start_job(self, request).await.map_err(|error| EffectError(error.to_string()))?;
         started.ticket.jid.ok_or_else(|| EffectError("no minion matched the target".to_owned()))
     }
 
@@ -176,7 +185,8 @@ impl Effects for Master {
         tgt: String,
         tgt_type: TargetType,
     ) -> Result<usize, EffectError> {
-        let matched = self.resolve(&tgt, tgt_type).await.map_err(|error| EffectError(error.to_string()))?;
+        let matched =
+            self.resolve(&tgt, tgt_type).await.map_err(|error| EffectError(error.to_string()))?;
         let sent = self.hub.deliver(matched.minions).await;
         sent.map(|sent| sent.len()).map_err(|error| EffectError(error.to_string()))
     }

@@ -101,7 +101,8 @@ impl IntoResponse for ApiError {
 
 /// For paths that nobody serves.
 pub(super) async fn not_found(uri: Uri) -> ApiError {
-    ApiError::missing(format!("there is no `{}`", uri.path())).hint("`GET /v1/openapi.json` lists what there is")
+    ApiError::missing(format!("there is no `{}`", uri.path()))
+        .hint("`GET /v1/openapi.json` lists what there is")
 }
 
 impl From<TargetError> for ApiError {
@@ -126,8 +127,12 @@ impl From<JobError> for ApiError {
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         match &error {
-            ChangeError::Verb(verb @ VerbError::Unknown(_)) => Self::missing(verb).hint(verb.hint()),
-            ChangeError::Verb(verb @ VerbError::Revoked(_)) => Self::conflict(verb).hint(verb.hint()),
+            ChangeError::Verb(verb @ VerbError::Unknown(_)) => {
+                Self::missing(verb).hint(verb.hint())
+            }
+            ChangeError::Verb(verb @ VerbError::Revoked(_)) => {
+                Self::conflict(verb).hint(verb.hint())
+            }
             ChangeError::Store(_) | ChangeError::Read(_) => Self::unavailable(&error),
         }
     }

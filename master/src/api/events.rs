@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Query, State, rejection::{JsonRejection, QueryRejection}},
+    extract::{
+        Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::StatusCode,
     response::Response,
     routing::get,
@@ -67,13 +70,17 @@ impl Reading {
             let wrong = |wanted: &str| ApiError::wrong(format!("`{name}` must be {wanted}"));
             match name.as_str() {
                 "tag" => reading.tags.push(value),
-                "follow" => reading.follow = value.parse().map_err(|_| wrong("`true` or `false`"))?,
+                "follow" => {
+                    reading.follow = value.parse().map_err(|_| wrong("`true` or `false`"))?
+                }
                 "limit" => reading.limit = Some(value.parse().map_err(|_| wrong("a number"))?),
                 "since" => {
                     let seq = value.parse().map(Since::Seq);
                     let since = seq.or_else(|_| value.parse().map(Since::Time));
                     reading.since =
-                        Some(since.map_err(|_| wrong("a time such as `2026-11-23T02:37:05Z`, or a seq"))?);
+                        Some(since.map_err(|_| {
+                            wrong("a time such as `2026-11-23T02:37:05Z`, or a seq")
+                        })?);
                 }
                 _ => {
                     return Err(ApiError::wrong(format!("there is no parameter `{name}`"))
@@ -148,7 +155,9 @@ async fn send(
     event: Result<Json<Sent>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let Json(Sent { tag, data, minion }) = event?;
-    check_own_tag(&tag).map_err(|error| ApiError::wrong(error).hint("send under a tag of your own, such as `site/door/open`"))?;
+    check_own_tag(&tag).map_err(|error| {
+        ApiError::wrong(error).hint("send under a tag of your own, such as `site/door/open`")
+    })?;
     let seq = master.store.append(NewEvent::new(tag, minion, data)).await?;
     Ok((StatusCode::CREATED, Json(json!({ "seq": seq }))))
 }

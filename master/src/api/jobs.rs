@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State, rejection::{JsonRejection, QueryRejection}},
+    extract::{
+        Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -17,7 +20,11 @@ use drover_proto::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ApiError, lines::{self, Patience}, stream::ndjson};
+use super::{
+    ApiError,
+    lines::{self, Patience},
+    stream::ndjson,
+};
 use crate::{master::Master, store::JobEntry};
 
 /// Jobs in a list where the request does not say.
@@ -52,13 +59,16 @@ async fn start(
     }
     let started = master.start_job(request).await?;
     if !follow {
-        let status = if started.ticket.jid.is_some() { StatusCode::CREATED } else { StatusCode::OK };
+        let status =
+            if started.ticket.jid.is_some() { StatusCode::CREATED } else { StatusCode::OK };
         return Ok((status, Json(started.ticket)).into_response());
     }
     Ok(ndjson(async move |out| {
         out.send(&started.ticket).await?;
         match (&started.ticket.jid, started.feed) {
-            (Some(jid), Some(feed)) => lines::follow(&master, jid, &feed, &started.ticket.minions, patience, &out).await,
+            (Some(jid), Some(feed)) => {
+                lines::follow(&master, jid, &feed, &started.ticket.minions, patience, &out).await
+            }
             (None, _) | (_, None) => Ok(()),
         }
     }))
@@ -92,7 +102,10 @@ struct Shown {
     minions: BTreeMap<MinionId, JobEntry>,
 }
 
-async fn show(State(master): State<Master>, Path(jid): Path<String>) -> Result<Json<Shown>, ApiError> {
+async fn show(
+    State(master): State<Master>,
+    Path(jid): Path<String>,
+) -> Result<Json<Shown>, ApiError> {
     let record = find(&master, &jid)?;
     let minions = states(&master, &record).await?;
     let request = record.request;
@@ -124,7 +137,10 @@ async fn follow(
     }))
 }
 
-async fn kill(State(master): State<Master>, Path(jid): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn kill(
+    State(master): State<Master>,
+    Path(jid): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let record = find(&master, &jid)?;
     let minions = master.hub.kill(record.jid.clone()).await?;
     Ok(Json(serde_json::json!({ "jid": record.jid, "minions": minions })))
@@ -132,12 +148,18 @@ async fn kill(State(master): State<Master>, Path(jid): Path<String>) -> Result<J
 
 fn find(master: &Master, jid: &str) -> Result<JobRecord, ApiError> {
     let jid: JobId = jid.parse().map_err(ApiError::wrong)?;
-    let missing = || ApiError::missing(format!("there is no job `{jid}`")).hint("`drover jobs list` shows the newest");
+    let missing = || {
+        ApiError::missing(format!("there is no job `{jid}`"))
+            .hint("`drover jobs list` shows the newest")
+    };
     master.store.job(&jid)?.ok_or_else(missing)
 }
 
 /// Where a job stands on each of its minions: what is stored, and what the hub knows beyond that.
-async fn states(master: &Master, record: &JobRecord) -> Result<BTreeMap<MinionId, JobEntry>, ApiError> {
+async fn states(
+    master: &Master,
+    record: &JobRecord,
+) -> Result<BTreeMap<MinionId, JobEntry>, ApiError> {
     let live = master.hub.states(record.jid.clone()).await?;
     let sent = |minion: &MinionId| (minion.clone(), JobEntry::new(JobState::Sent, record.ts));
     let mut entries: BTreeMap<_, _> = record.minions.iter().map(sent).collect();

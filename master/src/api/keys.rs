@@ -33,7 +33,9 @@ pub(super) fn routes() -> Router<Master> {
 
 async fn list(State(master): State<Master>) -> Json<BTreeMap<Status, Vec<MinionId>>> {
     let mut keys: BTreeMap<_, Vec<_>> =
-        [Status::Accepted, Status::Pending, Status::Rejected, Status::Revoked].map(|status| (status, Vec::new())).into();
+        [Status::Accepted, Status::Pending, Status::Rejected, Status::Revoked]
+            .map(|status| (status, Vec::new()))
+            .into();
     for shown in master.registry.shown(None, &|_| None) {
         keys.entry(shown.entry.status).or_default().push(shown.entry.id);
     }
@@ -41,9 +43,15 @@ async fn list(State(master): State<Master>) -> Json<BTreeMap<Status, Vec<MinionI
     Json(keys)
 }
 
-async fn show(State(master): State<Master>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn show(
+    State(master): State<Master>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let id = minion_id(&id)?;
-    let missing = || ApiError::missing(format!("there is no minion `{id}`")).hint("`drover key list` shows the ids that are known");
+    let missing = || {
+        ApiError::missing(format!("there is no minion `{id}`"))
+            .hint("`drover key list` shows the ids that are known")
+    };
     let entry = master.registry.entry(&id).ok_or_else(missing)?;
     Ok(Json(key(&master.registry, &entry)))
 }
@@ -82,9 +90,11 @@ async fn import(State(master): State<Master>, manifest: Bytes) -> Result<Json<Im
     let Ok(Value::Object(report)) = serde_json::to_value(&import) else {
         return Err(ApiError::conflict("devices of the manifest are refused"));
     };
-    Err(ApiError::conflict(format!("{count} devices of the manifest are refused, the others are registered"))
-        .hint("a device with a new key or station: `drover key delete` its id first")
-        .with(Map::from_iter(report)))
+    Err(ApiError::conflict(format!(
+        "{count} devices of the manifest are refused, the others are registered"
+    ))
+    .hint("a device with a new key or station: `drover key delete` its id first")
+    .with(Map::from_iter(report)))
 }
 
 fn key(registry: &Registry, entry: &Entry) -> Value {

@@ -68,7 +68,16 @@ struct Written<'a> {
 
 impl<'a> Written<'a> {
     const fn new(minion: &'a MinionId, state: JobState) -> Self {
-        Self { minion, state, value: None, retcode: None, behind: None, ts: None, silent: false, reason: None }
+        Self {
+            minion,
+            state,
+            value: None,
+            retcode: None,
+            behind: None,
+            ts: None,
+            silent: false,
+            reason: None,
+        }
     }
 
     fn entry(minion: &'a MinionId, entry: &'a JobEntry) -> Self {
@@ -110,7 +119,10 @@ pub(super) async fn take_up(
 }
 
 /// The lines of a job that is over.
-pub(super) async fn repeat(entries: &BTreeMap<MinionId, JobEntry>, out: &Lines) -> Result<(), ClientGone> {
+pub(super) async fn repeat(
+    entries: &BTreeMap<MinionId, JobEntry>,
+    out: &Lines,
+) -> Result<(), ClientGone> {
     for (minion, entry) in entries {
         out.send(&Written::entry(minion, entry)).await?;
     }
@@ -131,7 +143,8 @@ struct Following<'a> {
 impl Following<'_> {
     async fn run(mut self, feed: &Feed, mut seen: usize) -> Result<(), ClientGone> {
         let mut length = feed.watch();
-        let timeout = Duration::try_from_secs_f64(self.patience.timeout.unwrap_or(TIMEOUT)).unwrap_or(Duration::MAX);
+        let timeout = Duration::try_from_secs_f64(self.patience.timeout.unwrap_or(TIMEOUT))
+            .unwrap_or(Duration::MAX);
         let silent_at = far(timeout);
         let mut is_silence_told = self.patience.wait;
         while !self.open.is_empty() {
@@ -215,7 +228,9 @@ impl Following<'_> {
         for minion in silent {
             self.open.remove(&minion);
             let reason = Some(format!("it did not answer within {} s", timeout.as_secs_f64()));
-            self.out.send(&Written { silent: true, reason, ..Written::new(&minion, JobState::Sent) }).await?;
+            self.out
+                .send(&Written { silent: true, reason, ..Written::new(&minion, JobState::Sent) })
+                .await?;
         }
         Ok(())
     }

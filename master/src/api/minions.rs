@@ -96,10 +96,13 @@ async fn presence(
         None => None,
         Some(tgt) => Some(master.resolve(tgt, target.tgt_type).await?.minions),
     };
-    let is_meant = |id: &MinionId| meant.as_ref().is_none_or(|meant| meant.binary_search(id).is_ok());
+    let is_meant =
+        |id: &MinionId| meant.as_ref().is_none_or(|meant| meant.binary_search(id).is_ok());
     let entries = entries.into_iter().filter(|(id, _)| is_meant(id));
     Ok(Json(
-        entries.map(|(id, entry)| (id, Presence { presence: entry.presence, since: entry.since })).collect(),
+        entries
+            .map(|(id, entry)| (id, Presence { presence: entry.presence, since: entry.since }))
+            .collect(),
     ))
 }
 

@@ -37,7 +37,10 @@ mod tests {
 
     #[test]
     fn every_route_is_described_and_every_description_is_a_route() {
-        let route = Regex::new(r#"\.route\(\s*"(/v1/[^"]*)",\s*((?:\.?(?:get|post|delete|put)\([a-z_]+\))+)"#).unwrap();
+        let route = Regex::new(
+            r#"\.route\(\s*"(/v1/[^"]*)",\s*((?:\.?(?:get|post|delete|put)\([a-z_]+\))+)"#,
+        )
+        .unwrap();
         let method = Regex::new(r"(get|post|delete|put)\(").unwrap();
         let mut served = BTreeSet::new();
         for found in SOURCES.iter().flat_map(|source| route.captures_iter(source)) {

@@ -10,11 +10,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{ApiError, minions::Target};
-use crate::{
-    hub::PendingOf,
-    master::Master,
-    store::PendingEntry,
-};
+use crate::{hub::PendingOf, master::Master, store::PendingEntry};
 
 pub(super) fn routes() -> Router<Master> {
     Router::new()
@@ -29,7 +25,8 @@ async fn list(
     let Query(target) = target?;
     let mut pending = master.hub.pending().await?;
     if let Some(tgt) = &target.tgt {
-        let meant: HashSet<_> = master.resolve(tgt, target.tgt_type).await?.minions.into_iter().collect();
+        let meant: HashSet<_> =
+            master.resolve(tgt, target.tgt_type).await?.minions.into_iter().collect();
         pending.retain(|entry| meant.contains(&entry.minion));
     }
     Ok(Json(pending))
@@ -51,12 +48,16 @@ async fn show(
     Ok(Json(pending))
 }
 
-async fn cancel(State(master): State<Master>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn cancel(
+    State(master): State<Master>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let cancelled = master.hub.cancel_pending(pending_of(&id)?).await?;
     if cancelled.is_empty() {
         return Err(nothing(&id));
     }
-    let cancelled = cancelled.into_iter().map(|(jid, minion)| json!({ "jid": jid, "minion": minion }));
+    let cancelled =
+        cancelled.into_iter().map(|(jid, minion)| json!({ "jid": jid, "minion": minion }));
     Ok(Json(json!({ "cancelled": cancelled.collect::<Vec<_>>() })))
 }
 
@@ -69,5 +70,6 @@ fn pending_of(id: &str) -> Result<PendingOf, ApiError> {
 }
 
 fn nothing(id: &str) -> ApiError {
-    ApiError::missing(format!("nothing is pending for `{id}`")).hint("`drover pending list` shows what is")
+    ApiError::missing(format!("nothing is pending for `{id}`"))
+        .hint("`drover pending list` shows what is")
 }

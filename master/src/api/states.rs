@@ -17,9 +17,7 @@ use crate::{
 };
 
 pub(super) fn routes() -> Router<Master> {
-    Router::new()
-        .route("/v1/states/preview", post(preview))
-        .route("/v1/runners/{name}", post(run))
+    Router::new().route("/v1/states/preview", post(preview)).route("/v1/runners/{name}", post(run))
 }
 
 #[derive(Deserialize)]

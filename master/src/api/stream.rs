@@ -42,7 +42,9 @@ where
     ([(CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-fn lines(receiver: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+fn lines(
+    receiver: mpsc::Receiver<Bytes>,
+) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
     stream::unfold(receiver, |mut receiver| async move {
         let mut line = receiver.recv().await?;
         // What is there already goes in one write.

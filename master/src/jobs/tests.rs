@@ -15,7 +15,8 @@ struct Scene {
     entries: BTreeMap<(JobId, MinionId), JobEntry>,
 }
 
-const LIMITS: JobLimits = JobLimits { timeout: Duration::from_secs(300), ttl: Duration::from_secs(7 * 86_400) };
+const LIMITS: JobLimits =
+    JobLimits { timeout: Duration::from_secs(300), ttl: Duration::from_secs(7 * 86_400) };
 
 fn id(text: &str) -> MinionId {
     text.parse().unwrap()
@@ -206,7 +207,8 @@ fn a_later_state_run_of_the_same_sls_supersedes() {
     let first = scene.start(apply("b,a"), &["x"]);
     let other = scene.start(apply("b"), &["x"]);
     let elsewhere = scene.start(apply("a,b"), &["y"]);
-    let test = JobRequest { kwarg: serde_json::from_str(r#"{"test": true}"#).unwrap(), ..apply("a,b") };
+    let test =
+        JobRequest { kwarg: serde_json::from_str(r#"{"test": true}"#).unwrap(), ..apply("a,b") };
     let test = scene.start(test, &["x"]);
     let second = scene.start(request("state.sls", &[json!(["a", "b"])], true), &["x"]);
     assert_eq!(scene.state("x", &first), JobState::Superseded);
@@ -274,7 +276,8 @@ fn a_master_that_starts_again_keeps_what_was_pending_and_waits_for_what_was_sent
         ts: scene.now.wall,
         minions: vec![id("a"), id("b")],
     };
-    let stored = scene.entries.iter().map(|((_, minion), entry)| (minion.clone(), entry.clone())).collect();
+    let stored =
+        scene.entries.iter().map(|((_, minion), entry)| (minion.clone(), entry.clone())).collect();
     let mut again = Scene::new(&[]);
     again.with(|jobs, now, effects| jobs.load(record, stored, now, effects));
     assert_eq!(again.deliver("a"), std::slice::from_ref(&jid));
