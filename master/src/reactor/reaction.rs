@@ -71,6 +71,9 @@ pub(super) fn parse(text: &str, root: Option<&Node>) -> Result<Vec<Reaction>, Di
     Ok(reactions)
 }
 
+/// Arguments by name, in the order written.
+type Arguments<'a> = Vec<(&'a str, &'a Node)>;
+
 struct Reader<'a> {
     text: &'a str,
 }
@@ -80,7 +83,7 @@ impl<'a> Reader<'a> {
         Diagnostic::new(message).at(self.text, at.position.line, Some(at.position.column))
     }
 
-    fn map(&self, node: &'a Node, wanted: &str) -> Result<Vec<(&'a str, &'a Node)>, Diagnostic> {
+    fn map(&self, node: &'a Node, wanted: &str) -> Result<Arguments<'a>, Diagnostic> {
         match &node.data {
             Data::Mapping(entries) => {
                 Ok(entries.iter().map(|entry| (entry.key.as_str(), &entry.node)).collect())
@@ -130,10 +133,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A map, or Salt's list of one-key maps; and the one bare text in the list, if there is one.
-    fn arguments(
-        &self,
-        node: &'a Node,
-    ) -> Result<(Vec<(&'a str, &'a Node)>, Option<&'a str>), Diagnostic> {
+    fn arguments(&self, node: &'a Node) -> Result<(Arguments<'a>, Option<&'a str>), Diagnostic> {
         let Data::Sequence(items) = &node.data else {
             if node.is_null() {
                 return Ok((Vec::new(), None));
@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
         &self,
         fun: &str,
         body: &Node,
-        arguments: Vec<(&'a str, &'a Node)>,
+        arguments: Arguments<'a>,
     ) -> Result<Reaction, Diagnostic> {
         if !fun.contains('.') {
             return Err(self
@@ -196,11 +196,7 @@ impl<'a> Reader<'a> {
         Ok(Reaction::Local(request))
     }
 
-    fn deliver(
-        &self,
-        body: &Node,
-        arguments: Vec<(&'a str, &'a Node)>,
-    ) -> Result<Reaction, Diagnostic> {
+    fn deliver(&self, body: &Node, arguments: Arguments<'a>) -> Result<Reaction, Diagnostic> {
         let (mut tgt, mut tgt_type) = (String::new(), TargetType::Glob);
         for (name, node) in self.flat(arguments)? {
             match name {
@@ -217,11 +213,7 @@ impl<'a> Reader<'a> {
         Ok(Reaction::DeliverPending { tgt, tgt_type })
     }
 
-    fn send(
-        &self,
-        body: &Node,
-        arguments: Vec<(&'a str, &'a Node)>,
-    ) -> Result<Reaction, Diagnostic> {
+    fn send(&self, body: &Node, arguments: Arguments<'a>) -> Result<Reaction, Diagnostic> {
         let (mut tag, mut data) = (None, Value::Object(Map::new()));
         for (name, node) in self.flat(arguments)? {
             match name {
@@ -241,10 +233,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A runner's arguments stand directly, or in `args` or `kwarg`.
-    fn flat(
-        &self,
-        arguments: Vec<(&'a str, &'a Node)>,
-    ) -> Result<Vec<(&'a str, &'a Node)>, Diagnostic> {
+    fn flat(&self, arguments: Arguments<'a>) -> Result<Arguments<'a>, Diagnostic> {
         let mut flat = Vec::new();
         for (name, node) in arguments {
             if matches!(name, "args" | "kwarg") {
@@ -258,12 +247,16 @@ impl<'a> Reader<'a> {
 
     /// `args`: each item positional, or a one-key map that is a keyword.
     fn mixed(&self, node: &'a Node, request: &mut JobRequest) -> Result<(), Diagnostic> {
-        let Data::Sequence(items) = &node.data else {
-            match &node.data {
-                Data::Mapping(_) => request.kwarg.extend(self.keywords(node)?),
-                Data::Scalar(_) | Data::Sequence(_) => request.arg.extend(one_or_more(node)),
+        let items = match &node.data {
+            Data::Sequence(items) => items,
+            Data::Mapping(_) => {
+                request.kwarg.extend(self.keywords(node)?);
+                return Ok(());
             }
-            return Ok(());
+            Data::Scalar(_) => {
+                request.arg.extend(one_or_more(node));
+                return Ok(());
+            }
         };
         for item in items {
             match &item.data {
@@ -331,9 +324,9 @@ impl<'a> Reader<'a> {
 }
 
 fn one_or_more(node: &Node) -> Vec<Value> {
-    match node.to_value() {
-        Value::Array(items) => items,
-        value => vec![value],
+    match &node.data {
+        Data::Sequence(items) => items.iter().map(Node::to_value).collect(),
+        Data::Scalar(_) | Data::Mapping(_) => vec![node.to_value()],
     }
 }
 
