@@ -176,6 +176,7 @@ pub async fn run(config: Config) -> Result<()> {
     };
     tracing::info!("stopping");
     // Not a new connection, then nothing more from the open ones, then what they brought becomes durable.
+    master.presence.end();
     gateway.shutdown();
     if hub.stop().await.is_ok() {
         tasks.until("the hub").await;

@@ -33,6 +33,8 @@ pub struct Presence {
     minions: HashMap<MinionId, Minion>,
     timers: BTreeSet<(Instant, MinionId)>,
     changes: VecDeque<Change>,
+    /// The master ends.
+    is_over: bool,
 }
 
 /// What became of a minion: to be written, and mostly told.
@@ -144,6 +146,7 @@ impl Presence {
             minions: HashMap::new(),
             timers: BTreeSet::new(),
             changes: VecDeque::new(),
+            is_over: false,
         };
         for (id, entry) in entries {
             let until = now + grace;
@@ -164,6 +167,9 @@ impl Presence {
 
     /// The hub saw a sign of a minion. A connection that takes the place of an older one is no change.
     pub fn handle_sign(&mut self, sign: &SignOf, now: Instant) {
+        if self.is_over {
+            return;
+        }
         let (id, at) = (&sign.minion, sign.at);
         match sign.sign {
             Sign::Connected if !self.minions.contains_key(id) => {
@@ -176,6 +182,11 @@ impl Presence {
             Sign::Stale => self.stale(id, true, now, at),
             Sign::Disconnected => self.stale(id, false, now, at),
         }
+    }
+
+    /// The master ends, and cuts its connections: that is nobody's absence.
+    pub const fn handle_end(&mut self) {
+        self.is_over = true;
     }
 
     /// Forgets a minion whose key was deleted.

@@ -74,6 +74,11 @@ impl PresenceTask {
 }
 
 impl PresenceHandle {
+    /// The master ends: to be called before it cuts its connections.
+    pub fn end(&self) {
+        self.lock().handle_end();
+    }
+
     /// A minion's key was deleted; the caller puts [`Batch::presence_over`] into the batch that says so.
     pub fn deleted(&self, id: &MinionId) {
         self.lock().handle_deleted(id);

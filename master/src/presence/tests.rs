@@ -145,6 +145,16 @@ fn who_was_away_before_a_restart_is_told_as_before() {
 }
 
 #[test]
+fn the_masters_own_end_is_nobodys_absence() {
+    let mut fleet = Virtual::new(&[], None);
+    fleet.sign("a", Sign::Connected, 0);
+    fleet.presence.handle_end();
+    fleet.sign("a", Sign::Disconnected, 10);
+    assert!(fleet.told().is_empty());
+    assert_eq!(fleet.entry("a").presence, PresenceState::Connected);
+}
+
+#[test]
 fn a_deleted_minion_is_forgotten() {
     let mut fleet = Virtual::new(&[], None);
     fleet.sign("a", Sign::Connected, 0);
