@@ -10,10 +10,10 @@ use drover_tests::{
 use serde_json::Value;
 
 struct Site {
-    // Dropped in this order: the minions before their engines.
-    fleet: Fleet,
+    // Dropped in this order: the engines and the registry end before the directory that they lie in goes.
     engines: Vec<DockerEngine>,
     registry: Registry,
+    fleet: Fleet,
 }
 
 impl Site {
@@ -45,7 +45,7 @@ impl Site {
         }
         fleet.register();
         fleet.wait_connected(&["rfid-1", "rfid-2"]);
-        let site = Self { fleet, engines, registry };
+        let site = Self { engines, registry, fleet };
         site.release();
         site
     }

@@ -30,6 +30,7 @@ fn arrived(node: &Elasticsearch) -> Vec<u64> {
 #[test]
 fn events_reach_elasticsearch_once_whatever_is_killed() {
     let mut fleet = Fleet::new();
+    // Declared after the fleet, so it ends before the directory that it lies in goes.
     let node = Elasticsearch::start(fleet.path("elasticsearch"), &[]);
     fleet.configure_master(&format!(
         "bridges: [{{name: elk, type: elasticsearch, hosts: ['{}'], index: drover-events}}]\n",
