@@ -1,11 +1,7 @@
 //! Pillar, rendered for each minion as it asks: by its id and what the registry vouches for. A device could claim any
 //! grain of its own, so only enrolled grains count, and those that `pillar_grains` in master.yml names.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use drover_proto::{
     job::TargetType,
@@ -56,7 +52,11 @@ impl Pillars {
     ///
     /// # Errors
     /// Every problem that was found.
-    pub fn render(&self, minion: &Shown, saltenv: &str) -> Result<Map<String, Value>, CompileErrors> {
+    pub fn render(
+        &self,
+        minion: &Shown,
+        saltenv: &str,
+    ) -> Result<Map<String, Value>, CompileErrors> {
         let grains = self.vouched(minion);
         let matcher = self.matcher(minion, grains.clone(), Map::new());
         Pillar::new(self.0.pillar.clone(), saltenv).render(grains, &matcher)
@@ -70,7 +70,8 @@ impl Pillars {
         const SALTENV: &str = "base";
         let pillar = self.render(minion, SALTENV)?;
         let grains = Map::clone(&minion.grains);
-        let compiler = Compiler::new(self.0.states.clone(), Context::new(grains.clone(), pillar.clone()));
+        let compiler =
+            Compiler::new(self.0.states.clone(), Context::new(grains.clone(), pillar.clone()));
         if sls.is_empty() {
             compiler.highstate(SALTENV, &self.matcher(minion, grains, pillar))
         } else {
@@ -112,7 +113,8 @@ impl Pillars {
         move |expression: &str, kind: &str| {
             let kind: TargetType = serde_json::from_value(kind.into())
                 .map_err(|_| format!("there is no match type `{kind}`"))?;
-            let expression = pillars.expression(expression, kind).map_err(|error| error.to_string())?;
+            let expression =
+                pillars.expression(expression, kind).map_err(|error| error.to_string())?;
             Ok(expression.matches(&subject))
         }
     }

@@ -60,7 +60,8 @@ impl RequestsTask {
                 let _turn = turn;
                 let hub = task.hub.clone();
                 let minion = connection.minion.clone();
-                let reply = tokio::task::spawn_blocking(move || task.answer(&minion, &request)).await;
+                let reply =
+                    tokio::task::spawn_blocking(move || task.answer(&minion, &request)).await;
                 if let Ok(Some(reply)) = reply {
                     // The hub ends before the minions do.
                     let _ = hub.reply(connection, reply).await;
@@ -78,7 +79,8 @@ impl RequestsTask {
             for same in asked.chunk_by(|(_, a), (_, b)| a.saltenv == b.saltenv) {
                 // Whoever asked before the scan begins sees what was on the disk when it asked, or newer.
                 let (files, saltenv) = (self.files.clone(), same[0].1.saltenv.clone());
-                let Ok(tree) = tokio::task::spawn_blocking(move || files.tree(0, &saltenv)).await else {
+                let Ok(tree) = tokio::task::spawn_blocking(move || files.tree(0, &saltenv)).await
+                else {
                     continue;
                 };
                 for (connection, TreeRequest { request, .. }) in same {
@@ -113,7 +115,10 @@ impl RequestsTask {
                         tracing::warn!(%minion, "the pillar does not render: {errors}");
                         // Which file and line is wrong is the operator's to know, with what stands there.
                         let reason = "the pillar does not render; `drover state show` and the master's log say why";
-                        Reply::Failed(RequestFailed { request: *request, reason: reason.to_owned() })
+                        Reply::Failed(RequestFailed {
+                            request: *request,
+                            reason: reason.to_owned(),
+                        })
                     }
                 })
             }

@@ -93,7 +93,8 @@ pub async fn run(master: &Master, name: &str, arguments: &Arguments) -> Result<V
         "jobs.lookup_jid" => {
             let jid: JobId = arguments.text("jid", 0)?.parse()?;
             let entries = master.store.job_entries(&jid)?.into_iter();
-            let returns = entries.filter_map(|(minion, entry)| Some((minion.to_string(), entry.value?)));
+            let returns =
+                entries.filter_map(|(minion, entry)| Some((minion.to_string(), entry.value?)));
             Ok(Value::Object(returns.collect()))
         }
         "manage.up" => Ok(present(master, true)),

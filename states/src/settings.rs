@@ -57,8 +57,11 @@ impl<'a> Settings<'a> {
         }
         read(&entry.node).map(Some).map_err(|wanted| {
             let position = entry.node.position;
-            Diagnostic::new(format!("`{key}` must be {wanted}"))
-                .at(self.text, position.line, Some(position.column))
+            Diagnostic::new(format!("`{key}` must be {wanted}")).at(
+                self.text,
+                position.line,
+                Some(position.column),
+            )
         })
     }
 
@@ -109,10 +112,7 @@ impl<'a> Settings<'a> {
     ///
     /// # Errors
     /// With the place, when it is none.
-    pub fn count<T: TryFrom<u64>>(
-        &mut self,
-        key: &'static str,
-    ) -> Result<Option<T>, Diagnostic> {
+    pub fn count<T: TryFrom<u64>>(&mut self, key: &'static str) -> Result<Option<T>, Diagnostic> {
         self.take(key, |node| {
             let number = node.to_value().as_u64().filter(|number| *number > 0);
             number.and_then(|number| T::try_from(number).ok()).ok_or("a number above zero")

@@ -20,14 +20,12 @@ use crate::wait;
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a program file");
-    let path = test
-        .ancestors()
+    test.ancestors()
         .skip(1)
         .take(2)
         .map(|dir| dir.join(name))
         .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("`{name}` is not built: run `cargo build --workspace --bins`"));
-    path
+        .unwrap_or_else(|| panic!("`{name}` is not built: run `cargo build --workspace --bins`"))
 }
 
 /// A process that runs until it is stopped; dropped, it is killed.

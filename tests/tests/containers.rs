@@ -1,6 +1,8 @@
 //! The two state files that a fleet's operator writes, as written, against a real Docker Engine and a real registry:
 //! the grain chooses the tag, a second apply changes nothing, a changed grain changes the container.
 
+#![allow(clippy::unwrap_used, reason = "a scenario that cannot be set up has failed")]
+
 use std::{fs, path::Path};
 
 use drover_tests::{

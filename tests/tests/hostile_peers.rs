@@ -2,6 +2,8 @@
 //! a certificate that is not good enough gets no ZMTP byte, an authenticated peer that misbehaves is cut off, and
 //! through all of it the honest minion is served and the master does not swell.
 
+#![allow(clippy::unwrap_used, reason = "a scenario that cannot be set up has failed")]
+
 use std::{
     fs::{self, File},
     net::TcpStream,
