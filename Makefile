@@ -28,6 +28,7 @@ cross: ## minion and master for aarch64, armv7 and musl, stripped, in dist/
 
 bench: ## every budget beside what is measured here
 	$(CARGO) build --locked --release --workspace --bins
+	$(CARGO) build --locked --profile device --package drover-minion
 	$(CARGO) bench --locked --workspace
 
 setup: ## the real parts that tests and demo use: Docker Engine, registry, Elasticsearch, ARM emulation

@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -73,8 +73,10 @@ fn mebibytes(bytes: u64) -> String {
 
 /// One real minion: what it costs to idle, and what an operator waits for it.
 fn one_minion() {
-    let size = fs::metadata(program("drover-minion")).expect("the minion is built").len();
+    let agent = device_build();
+    let size = fs::metadata(&agent).expect("the minion is built").len();
     let mut fleet = Fleet::new();
+    fleet.use_agent(agent);
     let states: String = (0..15)
         .map(|number| {
             let path = fleet.path(&format!("managed/{number}"));
@@ -110,7 +112,7 @@ fn one_minion() {
     // Not a wait for a condition: idling is what is measured.
     std::thread::sleep(Duration::from_secs(idle));
     let (processor, written) = (processor_time(id) - before.0, bytes_written(id) - before.1);
-    line("minion, release build: size", &mebibytes(size), "12 MiB");
+    line("minion, stripped device build: size", &mebibytes(size), "12 MiB");
     line("minion idle: memory (PSS)", &mebibytes(memory_of(id)), "10 MiB");
     line(
         &format!("minion idle: CPU over {idle} s"),
@@ -118,6 +120,15 @@ fn one_minion() {
         "0.1 %",
     );
     line(&format!("minion idle: bytes written over {idle} s"), &written.to_string(), "0");
+}
+
+/// The agent as devices get it (`[profile.device]`), beside the release build.
+fn device_build() -> PathBuf {
+    let release = program("drover-minion");
+    let target = release.parent().and_then(Path::parent).expect("target/release/drover-minion");
+    let device = target.join("device/drover-minion");
+    assert!(device.is_file(), "{} is not built: `make bench` does it", device.display());
+    device
 }
 
 /// User and system time of a process (`/proc/<pid>/stat`, fields 14 and 15, in hundredths of a second).

@@ -27,6 +27,7 @@ pub struct Fleet {
     port: u16,
     master: Option<Daemon>,
     minions: BTreeMap<String, Daemon>,
+    agent: PathBuf,
 }
 
 /// What a command printed and how it ended.
@@ -71,7 +72,13 @@ impl Fleet {
     #[must_use]
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("drover-").tempdir().expect("a directory");
-        let fleet = Self { dir, port: free_port(), master: None, minions: BTreeMap::new() };
+        let fleet = Self {
+            dir,
+            port: free_port(),
+            master: None,
+            minions: BTreeMap::new(),
+            agent: program("drover-minion"),
+        };
         let factory = fleet.path("factory");
         fleet.enrol_tool(&["init-fleet", "--name", "test", "--dir", text(&factory)]);
         fleet.new_station("line-1");
@@ -228,11 +235,16 @@ impl Fleet {
         self.master.take().expect("the master was started").stop();
     }
 
+    /// Runs this build of the agent from now on.
+    pub fn use_agent(&mut self, program: PathBuf) {
+        self.agent = program;
+    }
+
     /// Starts a minion. It is connected when [`Fleet::wait_connected`] says so.
     pub fn start_minion(&mut self, id: &str) {
         let dir = self.minion_dir(id);
         let log = self.path(&format!("minion-{id}.log"));
-        let daemon = Daemon::start(&program("drover-minion"), ["-c", text(&dir)], log);
+        let daemon = Daemon::start(&self.agent, ["-c", text(&dir)], log);
         self.minions.insert(id.to_owned(), daemon);
     }
 
