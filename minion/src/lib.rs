@@ -3,7 +3,6 @@
 //! [`agent`] is the loop that runs for years; [`call`] runs one function by hand. What either does is in [`functions`],
 //! what they may reach in [`device`]. Files that end in decisions without I/O are [`jobs`] and [`fetch`].
 
-mod account;
 pub mod agent;
 pub mod cache;
 pub mod call;
@@ -19,7 +18,6 @@ pub mod jobs;
 pub mod journal;
 pub mod library;
 pub mod local_bus;
-mod process;
 mod targets;
 
 /// The agent's version.

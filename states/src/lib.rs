@@ -1,7 +1,7 @@
 //! Salt's states for devices: rendering and compiling SLS files, the plan machine that orders and
 //! gates them, and the state modules. The minion runs them; the master compiles previews and pillar.
 
-mod accounts;
+pub mod accounts;
 pub mod compile;
 pub mod diagnostic;
 pub mod docker;
@@ -12,7 +12,7 @@ pub mod module;
 pub mod nearest;
 pub mod pillar;
 pub mod plan;
-mod process;
+pub mod process;
 pub mod render;
 pub mod run;
 pub mod settings;

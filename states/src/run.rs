@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::low::{Chunk, LowState, Retry};
 use crate::module::Outcome;
 use crate::plan::{Decision, Ended, Plan};
-use crate::process::{self, Invocation};
+use crate::process::{ShellCommand, Stderr};
 
 /// How long a condition's command may take.
 const CONDITION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -199,9 +199,9 @@ async fn held_back(chunk: &Chunk) -> Option<String> {
 }
 
 async fn succeeds(command: &str) -> bool {
-    let mut invocation = Invocation::shell(command);
-    invocation.timeout = Some(CONDITION_TIMEOUT);
-    process::run(&invocation).await.is_ok_and(|output| output.retcode == Some(0))
+    let command = ShellCommand { time: CONDITION_TIMEOUT, ..ShellCommand::new(command) };
+    let finished = command.run(Stderr::Merged).await;
+    finished.is_ok_and(|finished| !finished.timed_out && finished.retcode == 0)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the run's shell times each state")]

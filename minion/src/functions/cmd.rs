@@ -2,15 +2,14 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use drover_states::{
+    accounts::Account,
+    process::{Finished, ShellCommand, Stderr},
+};
 use serde_json::{Value, json};
 
 use super::{ArgumentError, Arguments, Effect, ExecutionFunction, Reply};
-use crate::{
-    account::Account,
-    device::Device,
-    error_chain,
-    process::{Finished, ShellCommand, Stderr},
-};
+use crate::{device::Device, error_chain};
 
 /// The arguments that all of `cmd.*` have.
 struct Command {
@@ -61,9 +60,8 @@ impl Command {
             Ok(account) => account,
             Err(why) => return Reply::failed(error_chain(&why)),
         };
-        let home = || account.as_ref().map(|a| a.home.clone()).filter(|home| home.is_dir());
         let command = ShellCommand {
-            cwd: self.cwd.or_else(home).unwrap_or_else(|| "/".into()),
+            cwd: self.cwd,
             time: self.timeout.unwrap_or_else(|| device.config().job_timeout),
             output_limit: device.config().output_limit,
             command: self.command,

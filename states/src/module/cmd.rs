@@ -8,12 +8,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Arguments, Failure, Outcome, StateModule, scalar_text};
-use crate::accounts;
+use crate::accounts::Account;
 use crate::host::Host;
-use crate::process::{self, Invocation};
-
-/// A command's time, unless `timeout` says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(300);
+use crate::process::{self, CommandError, Finished, ShellCommand, Stderr};
 
 /// `cmd.run`
 ///
@@ -107,13 +104,16 @@ impl StateModule for Run {
     }
 
     async fn apply(&self, _host: &Host, (): (), _steps: Vec<Execute>) -> Outcome {
-        let invocation = match self.invocation() {
-            Ok(invocation) => invocation,
+        let command = match self.shell_command() {
+            Ok(command) => command,
             Err(failure) => return failure.into(),
         };
-        match process::run(&invocation).await {
-            Ok(output) => self.outcome(output),
-            Err(error) => Outcome::failed(format!("{error}: {}", error.source)),
+        match command.run(Stderr::Apart).await {
+            Ok(finished) => self.outcome(finished),
+            Err(error) => {
+                let (CommandError::Spawn { source, .. } | CommandError::Follow(source)) = &error;
+                Outcome::failed(format!("{error}: {source}"))
+            }
         }
     }
 
@@ -127,37 +127,37 @@ impl StateModule for Run {
 }
 
 impl Run {
-    fn invocation(&self) -> Result<Invocation, Failure> {
-        let mut invocation = Invocation::shell(&self.command);
+    fn shell_command(&self) -> Result<ShellCommand, Failure> {
+        let mut command = ShellCommand::new(&self.command);
         if let Some(shell) = &self.shell {
-            invocation.shell = PathBuf::from(shell);
+            command.shell = PathBuf::from(shell);
         }
-        invocation.cwd = self.cwd.as_ref().map(PathBuf::from);
-        invocation.env = self.env.clone();
+        command.cwd = self.cwd.as_ref().map(PathBuf::from);
+        command.env = self.env.iter().map(|(name, value)| (name.into(), value.into())).collect();
         if let Some(first) = &self.prepend_path {
             let path = std::env::var("PATH").unwrap_or_default();
-            invocation.env.insert("PATH".to_owned(), format!("{first}:{path}"));
+            command.env.push(("PATH".into(), format!("{first}:{path}").into()));
         }
-        invocation.user = self.runas.as_deref().map(accounts::user).transpose()?;
-        invocation.timeout = Some(self.timeout.unwrap_or(TIMEOUT));
-        Ok(invocation)
+        command.account = self.runas.as_deref().map(Account::find).transpose()?;
+        command.time = self.time();
+        Ok(command)
     }
 
-    fn outcome(&self, output: process::Output) -> Outcome {
-        let succeeded = output.retcode.is_some_and(|code| self.success.contains(&i64::from(code)));
+    fn time(&self) -> Duration {
+        self.timeout.unwrap_or(process::TIME)
+    }
+
+    fn outcome(&self, finished: Finished) -> Outcome {
+        let succeeded = !finished.timed_out && self.success.contains(&finished.retcode.into());
         let shown = |text: String| if self.hide_output { String::new() } else { text };
         let changes = json!({
-            "pid": output.pid,
-            "retcode": output.retcode,
-            "stdout": shown(output.stdout),
-            "stderr": shown(output.stderr),
+            "pid": finished.pid,
+            "retcode": finished.retcode,
+            "stdout": shown(finished.stdout),
+            "stderr": shown(finished.stderr),
         });
-        let comment = if output.timed_out {
-            format!(
-                "Command \"{}\" timed out after {:?}",
-                self.command,
-                self.timeout.unwrap_or(TIMEOUT)
-            )
+        let comment = if finished.timed_out {
+            format!("Command \"{}\" timed out after {:?}", self.command, self.time())
         } else {
             format!("Command \"{}\" run", self.command)
         };

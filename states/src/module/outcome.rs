@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::accounts::AccountError;
+
 /// What a state module reports.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
@@ -56,6 +58,15 @@ impl Failure {
     #[must_use]
     pub fn new(comment: impl Into<String>) -> Self {
         Self(comment.into())
+    }
+}
+
+impl From<AccountError> for Failure {
+    fn from(error: AccountError) -> Self {
+        Self(match &error {
+            AccountError::UnknownUser(_) | AccountError::UnknownGroup(_) => error.to_string(),
+            AccountError::Unreadable { source, .. } => format!("{error}: {source}"),
+        })
     }
 }
 
