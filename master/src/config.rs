@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,24 +10,20 @@ use std::{
 };
 
 use drover_pki::MasterName;
+use drover_proto::tunnel::DEFAULT_PORT;
 use drover_states::{
     diagnostic::Diagnostic,
-    settings::Settings,
+    settings::{self, Settings},
     yaml::{self, Data, Node},
 };
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::store::Retention;
 
 mod section;
 
+pub use drover_states::settings::{ConfigError, DEFAULT_DIRECTORY};
 pub use section::Section;
-
-/// The directory that is read where no other is named.
-pub const DEFAULT_DIRECTORY: &str = "/etc/drover";
-/// The port of a master that is named without one.
-pub const DEFAULT_PORT: u16 = 4510;
 
 /// Which authentic minions are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,34 +86,13 @@ pub struct Config {
     pub handshake_timeout: Duration,
 }
 
-/// Why a configuration cannot be used.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file is not there, or cannot be read.
-    #[error("cannot read `{path}`")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It says something that it should not.
-    #[error("{0}")]
-    Wrong(Box<Diagnostic>),
-}
-
 impl Config {
     /// Reads `master.yml` in `directory`. Relative paths in it start there.
     ///
     /// # Errors
     /// When there is none, or something in it is wrong.
     pub fn load(directory: &Path) -> Result<Self, ConfigError> {
-        let path = directory.join("master.yml");
-        let text = fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        Self::parse(&text, directory).map_err(|wrong| {
-            ConfigError::Wrong(Box::new(wrong.in_file(path.display().to_string())))
-        })
+        settings::load(directory, "master.yml", Self::parse)
     }
 
     /// Reads the text of a `master.yml` that stands in `directory`.
@@ -127,16 +101,12 @@ impl Config {
     /// When something in it is wrong.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, Diagnostic> {
         let root = yaml::load_nodes(text)?;
-        let mut settings = Settings::new(text, root.as_ref())?;
+        let mut settings = Settings::new(directory, text, root.as_ref())?;
         let source: Arc<str> = text.into();
         let section = |node: &Node| {
             Ok(Section::new(directory.join("master.yml"), source.clone(), node.clone()))
         };
-        let installed = directory == Path::new(DEFAULT_DIRECTORY);
-        let moved = |system: &str, own: &str| {
-            if installed { PathBuf::from(system) } else { directory.join(own) }
-        };
-        let in_environment = |path: PathBuf| BTreeMap::from([("base".to_owned(), vec![path])]);
+        let base = |path: PathBuf| BTreeMap::from([("base".to_owned(), vec![path])]);
         let kept = Retention::default();
         let config = Self {
             name: settings.take("name", name)?.unwrap_or_else(default_name),
@@ -144,19 +114,15 @@ impl Config {
                 .take("listen", address)?
                 .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
             acceptance: settings.take("acceptance", acceptance)?.unwrap_or(Acceptance::Registered),
-            pki_dir: settings.path("pki_dir", directory)?.unwrap_or_else(|| directory.join("pki")),
-            data_dir: settings
-                .path("data_dir", directory)?
-                .unwrap_or_else(|| moved("/var/lib/drover/master", "data")),
-            run_dir: settings
-                .path("run_dir", directory)?
-                .unwrap_or_else(|| moved("/run/drover/master", "run")),
+            pki_dir: settings.place("pki_dir", "/etc/drover/pki", "pki")?,
+            data_dir: settings.place("data_dir", "/var/lib/drover/master", "data")?,
+            run_dir: settings.place("run_dir", "/run/drover/master", "run")?,
             file_roots: settings
-                .take("file_roots", |node| roots(node, directory))?
-                .unwrap_or_else(|| in_environment(moved("/srv/drover/states", "states"))),
+                .roots("file_roots")?
+                .unwrap_or_else(|| base(settings.default_place("/srv/drover/states", "states"))),
             pillar_roots: settings
-                .take("pillar_roots", |node| roots(node, directory))?
-                .unwrap_or_else(|| in_environment(moved("/srv/drover/pillar", "pillar"))),
+                .roots("pillar_roots")?
+                .unwrap_or_else(|| base(settings.default_place("/srv/drover/pillar", "pillar"))),
             pillar_grains: settings.take("pillar_grains", names)?.unwrap_or_default(),
             nodegroups: settings.take("nodegroups", nodegroups)?.unwrap_or_default(),
             reactor: settings.take("reactor", section)?,
@@ -240,24 +206,6 @@ fn nodegroups(node: &Node) -> Result<BTreeMap<String, String>, &'static str> {
                 Data::Mapping(_) => return Err(WANTED),
             };
             Ok((group.key.clone(), expression))
-        })
-        .collect()
-}
-
-/// `{base: [states]}`: environments, each with its directories.
-fn roots(node: &Node, directory: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, &'static str> {
-    const WANTED: &str = "a map of environments, each with a list of directories";
-    let Data::Mapping(environments) = &node.data else { return Err(WANTED) };
-    let path = |node: &Node| node.as_str().map(|path| directory.join(path)).ok_or(WANTED);
-    environments
-        .iter()
-        .map(|environment| {
-            let paths = match &environment.node.data {
-                Data::Sequence(items) => items.iter().map(path).collect::<Result<_, _>>()?,
-                Data::Scalar(_) => vec![path(&environment.node)?],
-                Data::Mapping(_) => return Err(WANTED),
-            };
-            Ok((environment.key.clone(), paths))
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 //! send becomes durable in batches, and is acknowledged, answered and told only then.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -57,15 +57,21 @@ pub struct SignOf {
     pub at: Timestamp,
 }
 
-/// Who is connected, readable from anywhere.
+/// Who is connected and when it was last heard, readable from anywhere.
 #[derive(Debug, Default)]
-pub struct Roster(RwLock<HashSet<MinionId>>);
+pub struct Roster(RwLock<HashMap<MinionId, Timestamp>>);
 
 impl Roster {
     /// Whether a minion is connected.
     #[must_use]
     pub fn contains(&self, minion: &MinionId) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(minion)
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(minion)
+    }
+
+    /// When a connected minion was last heard.
+    #[must_use]
+    pub fn last_heard(&self, minion: &MinionId) -> Option<Timestamp> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(minion).copied()
     }
 
     /// How many are connected.
@@ -80,8 +86,15 @@ impl Roster {
         self.len() == 0
     }
 
-    fn insert(&self, minion: MinionId) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(minion);
+    fn insert(&self, minion: MinionId, at: Timestamp) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(minion, at);
+    }
+
+    fn heard(&self, minion: &MinionId, at: Timestamp) {
+        let mut minions = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = minions.get_mut(minion) {
+            *last = at;
+        }
     }
 
     fn remove(&self, minion: &MinionId) {

@@ -44,7 +44,7 @@ struct Minion {
     address: Option<IpAddr>,
     version: String,
     grains: Map<String, Value>,
-    enrolled: Vec<String>,
+    enrolled: Map<String, Value>,
 }
 
 async fn minions(
@@ -60,11 +60,15 @@ async fn minions(
             status: entry.status,
             presence: presence.map(|presence| presence.presence),
             since: presence.map(|presence| presence.since),
-            last_seen: presence.map(|presence| presence.last_seen).max(last_seen),
+            last_seen: master
+                .hub
+                .roster()
+                .last_heard(&entry.id)
+                .or_else(|| presence.map(|presence| presence.last_seen).max(last_seen)),
             address,
             version,
             grains: Map::clone(&grains),
-            enrolled: entry.enrolled.keys().cloned().collect(),
+            enrolled: entry.enrolled,
         };
         (entry.id, minion)
     });

@@ -68,11 +68,11 @@ fn sorted(value: &Value) -> Vec<(&String, &Value)> {
 /// Of the grains the enrolled ones: those that a device cannot claim.
 fn minions_table(value: &Value, style: Style) -> String {
     let rows = sorted(value).into_iter().map(|(id, minion)| {
-        let enrolled: Vec<_> =
-            minion["enrolled"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let grains: Vec<_> = enrolled
-            .iter()
-            .map(|name| format!("{name}={}", cell(&minion["grains"][name])))
+        let grains: Vec<_> = minion["enrolled"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| format!("{name}={}", cell(value)))
             .collect();
         vec![
             id.clone(),
@@ -102,11 +102,11 @@ mod tests {
             "rfid-1": {
                 "status": "accepted", "presence": "connected", "since": "2026-11-23T02:37:05Z",
                 "last_seen": "2026-11-23T02:40:05.123Z", "address": "127.0.0.1:50000", "version": "0.1.0",
-                "grains": { "role": "rfid", "os": "Debian" }, "enrolled": ["role"],
+                "grains": { "role": "rfid", "os": "Debian" }, "enrolled": { "role": "rfid" },
             },
             "gate-1": {
                 "status": "pending", "presence": "lost", "since": null, "last_seen": null,
-                "address": null, "grains": {}, "enrolled": [],
+                "address": null, "grains": {}, "enrolled": {},
             },
         });
         assert_snapshot!(minions_table(&value, Style::default()), @"

@@ -38,7 +38,7 @@ impl Section {
     /// # Errors
     /// When that part is no map.
     pub fn settings<'a>(&'a self, at: &'a Node) -> Result<Settings<'a>, Diagnostic> {
-        Settings::new(&self.text, Some(at)).map_err(|wrong| self.in_file(wrong))
+        Settings::new(self.directory(), &self.text, Some(at)).map_err(|wrong| self.in_file(wrong))
     }
 
     /// A complaint that names its file.

@@ -42,6 +42,7 @@ impl HubTask {
                 Err(close) => self.close(id.number, &close).await,
             },
             Phase::Established { mut session, boot } => {
+                self.roster.heard(&id.minion, now.wall);
                 let handled = session.handle_frame(frame, now.instant);
                 connection.phase = Phase::Established { session, boot };
                 self.take_events(id.number, now);
@@ -86,7 +87,7 @@ impl HubTask {
         batch.event(NewEvent::new(Tag::minion(&minion, "start"), Some(minion.clone()), data));
         self.jobs.handle_connected(&minion, &mut self.round.effects);
         self.sign(&minion, Sign::Connected, now);
-        self.roster.insert(minion);
+        self.roster.insert(minion, now.wall);
         send(&mut self.sender, frames).await;
     }
 
