@@ -2,24 +2,20 @@
 //! and every complaint says file, line and column.
 
 use std::{
-    fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use drover_proto::tunnel::DEFAULT_PORT;
 use drover_states::{
     diagnostic::Diagnostic,
-    settings::Settings,
+    settings::{self, Settings},
     yaml::{self, Data, Node},
 };
 use serde_json::{Map, Value};
-use thiserror::Error;
 
-/// The directory that is read where no other is named.
-pub const DEFAULT_DIRECTORY: &str = "/etc/drover";
-/// The port of a master that is named without one.
-pub const DEFAULT_PORT: u16 = 4510;
+pub use drover_states::settings::{ConfigError, DEFAULT_DIRECTORY};
 
 /// One minion's configuration.
 #[derive(Debug, Clone)]
@@ -62,34 +58,13 @@ pub struct Config {
     pub pillar_roots: Vec<(String, Vec<PathBuf>)>,
 }
 
-/// Why a configuration cannot be used.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file is not there, or cannot be read.
-    #[error("cannot read `{path}`")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It says something that it should not.
-    #[error("{}", .0)]
-    Wrong(Box<Diagnostic>),
-}
-
 impl Config {
     /// Reads `minion.yml` in `directory`. Relative paths in it start there.
     ///
     /// # Errors
     /// When there is none, or something in it is wrong.
     pub fn load(directory: &Path) -> Result<Self, ConfigError> {
-        let path = directory.join("minion.yml");
-        let text = fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        Self::parse(&text, directory).map_err(|wrong| {
-            ConfigError::Wrong(Box::new(wrong.in_file(path.display().to_string())))
-        })
+        settings::load(directory, "minion.yml", Self::parse)
     }
 
     /// Reads the text of a `minion.yml` that stands in `directory`.
@@ -98,20 +73,12 @@ impl Config {
     /// When something in it is wrong.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, Diagnostic> {
         let root = yaml::load_nodes(text)?;
-        let mut settings = Settings::new(text, root.as_ref())?;
-        let installed = directory == Path::new(DEFAULT_DIRECTORY);
-        let moved = |system: &str, own: &str| {
-            if installed { PathBuf::from(system) } else { directory.join(own) }
-        };
+        let mut settings = Settings::new(directory, text, root.as_ref())?;
         let config = Self {
             master: settings.take("master", masters)?.unwrap_or_default(),
-            pki_dir: settings.path("pki_dir", directory)?.unwrap_or_else(|| directory.join("pki")),
-            data_dir: settings
-                .path("data_dir", directory)?
-                .unwrap_or_else(|| moved("/var/lib/drover/minion", "data")),
-            run_dir: settings
-                .path("run_dir", directory)?
-                .unwrap_or_else(|| moved("/run/drover/minion", "run")),
+            pki_dir: settings.place("pki_dir", "/etc/drover/pki", "pki")?,
+            data_dir: settings.place("data_dir", "/var/lib/drover/minion", "data")?,
+            run_dir: settings.place("run_dir", "/run/drover/minion", "run")?,
             grains: settings.take("grains", map)?.unwrap_or_default(),
             docker: settings
                 .text("docker")?
@@ -126,12 +93,8 @@ impl Config {
             outbox_limit: memory(settings.size("outbox_limit")?, 4 << 20),
             cache_limit: settings.size("cache_limit")?.unwrap_or(256 << 20),
             app_event_rate: settings.count("app_event_rate")?.unwrap_or(100),
-            file_roots: settings
-                .take("file_roots", |node| roots(node, directory))?
-                .unwrap_or_default(),
-            pillar_roots: settings
-                .take("pillar_roots", |node| roots(node, directory))?
-                .unwrap_or_default(),
+            file_roots: settings.roots("file_roots")?.unwrap_or_default(),
+            pillar_roots: settings.roots("pillar_roots")?.unwrap_or_default(),
         };
         settings.finish()?;
         Ok(config)
@@ -187,24 +150,6 @@ fn map(node: &Node) -> Result<Map<String, Value>, &'static str> {
             Err("a map")
         }
     }
-}
-
-/// `{base: [states]}`: environments, each with its directories.
-fn roots(node: &Node, directory: &Path) -> Result<Vec<(String, Vec<PathBuf>)>, &'static str> {
-    const WANTED: &str = "a map of environments, each with a list of directories";
-    let Data::Mapping(environments) = &node.data else { return Err(WANTED) };
-    let path = |node: &Node| node.as_str().map(|path| directory.join(path)).ok_or(WANTED);
-    environments
-        .iter()
-        .map(|environment| {
-            let paths = match &environment.node.data {
-                Data::Sequence(items) => items.iter().map(path).collect::<Result<_, _>>()?,
-                Data::Scalar(_) => vec![path(&environment.node)?],
-                Data::Mapping(_) => return Err(WANTED),
-            };
-            Ok((environment.key.clone(), paths))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! A configuration file's map: takes known keys out of it, one by one, and complains about what is left, with its
-//! place and the nearest known key. `master.yml` is read by it.
+//! place and the nearest known key. `master.yml` and `minion.yml` are read by it.
 
 use std::{
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde_json::Value;
+use thiserror::Error;
 
 use crate::{
     diagnostic::Diagnostic,
@@ -14,19 +16,59 @@ use crate::{
     yaml::{Data, Entry, Node},
 };
 
+/// The directory that is read where no other is named.
+pub const DEFAULT_DIRECTORY: &str = "/etc/drover";
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file is not there, or cannot be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It says something that it should not.
+    #[error("{0}")]
+    Wrong(Box<Diagnostic>),
+}
+
+/// Reads `file` in `directory` by `parse`, which is given both.
+///
+/// # Errors
+/// When there is no such file, or something in it is wrong.
+pub fn load<T>(
+    directory: &Path,
+    file: &str,
+    parse: impl FnOnce(&str, &Path) -> Result<T, Diagnostic>,
+) -> Result<T, ConfigError> {
+    let path = directory.join(file);
+    let text = fs::read_to_string(&path)
+        .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+    parse(&text, directory)
+        .map_err(|wrong| ConfigError::Wrong(Box::new(wrong.in_file(path.display().to_string()))))
+}
+
 /// The settings of one file.
 pub struct Settings<'a> {
+    directory: &'a Path,
     text: &'a str,
     entries: &'a [Entry],
     known: Vec<&'static str>,
 }
 
 impl<'a> Settings<'a> {
-    /// The settings in a text, whose root was read from it.
+    /// The settings in a text, whose root was read from it. Relative paths in it start at `directory`.
     ///
     /// # Errors
     /// When the root is no map.
-    pub fn new(text: &'a str, root: Option<&'a Node>) -> Result<Self, Diagnostic> {
+    pub fn new(
+        directory: &'a Path,
+        text: &'a str,
+        root: Option<&'a Node>,
+    ) -> Result<Self, Diagnostic> {
         let entries = match root.map(|root| (&root.data, root.position)) {
             None | Some((Data::Scalar(Value::Null), _)) => &[],
             Some((Data::Mapping(entries), _)) => entries.as_slice(),
@@ -36,7 +78,7 @@ impl<'a> Settings<'a> {
                     .hint("write one `key: value` on each line"));
             }
         };
-        Ok(Self { text, entries, known: Vec::new() })
+        Ok(Self { directory, text, entries, known: Vec::new() })
     }
 
     /// The value of a key, read by `read`, which says what it wants where it cannot take what is there.
@@ -73,18 +115,67 @@ impl<'a> Settings<'a> {
         self.take(key, |node| node.as_str().map(str::to_owned).ok_or("a text"))
     }
 
-    /// A path; a relative one starts at `directory`.
+    /// A path.
     ///
     /// # Errors
     /// With the place, when it is none.
-    pub fn path(
-        &mut self,
-        key: &'static str,
-        directory: &Path,
-    ) -> Result<Option<PathBuf>, Diagnostic> {
+    pub fn path(&mut self, key: &'static str) -> Result<Option<PathBuf>, Diagnostic> {
+        let directory = self.directory;
         self.take(key, |node| {
             let path = node.as_str().filter(|path| !path.is_empty());
             path.map(|path| directory.join(path)).ok_or("a path")
+        })
+    }
+
+    /// A path that is `system` where the file is the system's own, else `own` beside the file.
+    ///
+    /// # Errors
+    /// With the place, when it is none.
+    pub fn place(
+        &mut self,
+        key: &'static str,
+        system: &str,
+        own: &str,
+    ) -> Result<PathBuf, Diagnostic> {
+        Ok(self.path(key)?.unwrap_or_else(|| self.default_place(system, own)))
+    }
+
+    /// `system` where the file is the system's own, else `own` beside the file.
+    #[must_use]
+    pub fn default_place(&self, system: &str, own: &str) -> PathBuf {
+        if self.directory == Path::new(DEFAULT_DIRECTORY) {
+            PathBuf::from(system)
+        } else {
+            self.directory.join(own)
+        }
+    }
+
+    /// `{base: [states]}`: environments in their order, each with its directories.
+    ///
+    /// # Errors
+    /// With the place, when it is something else.
+    pub fn roots<T: FromIterator<(String, Vec<PathBuf>)>>(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<T>, Diagnostic> {
+        const WANTED: &str = "a map of environments, each with a list of directories";
+        let directory = self.directory;
+        let path = |node: &Node| node.as_str().map(|path| directory.join(path)).ok_or(WANTED);
+        self.take(key, |node| {
+            let Data::Mapping(environments) = &node.data else { return Err(WANTED) };
+            environments
+                .iter()
+                .map(|environment| {
+                    let paths = match &environment.node.data {
+                        Data::Sequence(items) => {
+                            items.iter().map(path).collect::<Result<_, _>>()?
+                        }
+                        Data::Scalar(_) => vec![path(&environment.node)?],
+                        Data::Mapping(_) => return Err(WANTED),
+                    };
+                    Ok((environment.key.clone(), paths))
+                })
+                .collect()
         })
     }
 

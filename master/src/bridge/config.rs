@@ -80,7 +80,7 @@ fn bridge(section: &Section, node: &Node) -> Result<Bridge, Diagnostic> {
     };
     let sink = match kind.as_str() {
         "file" => {
-            let path = settings.path("path", section.directory())?;
+            let path = settings.path("path")?;
             Sink::file(path.ok_or_else(|| missing("path"))?)
         }
         "elasticsearch" => {
