@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use drover_proto::nearest::nearest;
 use serde_json::Value;
 
 use crate::alarm::Repeat;
@@ -270,11 +271,8 @@ fn pairs(map: &serde_json::Map<String, Value>) -> impl Iterator<Item = (&str, &V
 
 /// Offers the nearest known name, or all of them where none is near.
 fn suggest(name: &str, known: &[&str]) -> String {
-    let distance = |candidate: &&&str| strsim::damerau_levenshtein(name, candidate);
-    match known.iter().min_by_key(distance) {
-        Some(nearest) if distance(&nearest) <= nearest.len().div_ceil(3) => {
-            format!("did you mean `{nearest}`?")
-        }
-        _ => format!("known are `{}`", known.join("`, `")),
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known are `{}`", known.join("`, `")),
     }
 }

@@ -4,7 +4,7 @@
 use std::{future::Future, time::Duration};
 
 use drover_proto::job::Job;
-use drover_states::nearest::nearest;
+use drover_proto::nearest::nearest;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 

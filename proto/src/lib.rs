@@ -10,6 +10,7 @@ pub mod id;
 pub mod job;
 pub mod local_event;
 pub mod message;
+pub mod nearest;
 pub mod outbox;
 pub mod session;
 pub mod target;

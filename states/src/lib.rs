@@ -9,7 +9,6 @@ pub mod files;
 pub mod host;
 pub mod low;
 pub mod module;
-pub mod nearest;
 pub mod pillar;
 pub mod plan;
 pub mod process;

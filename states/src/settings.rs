@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
+use drover_proto::nearest::nearest;
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
     diagnostic::Diagnostic,
-    nearest::nearest,
     yaml::{Data, Entry, Node},
 };
 

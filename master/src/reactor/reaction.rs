@@ -4,6 +4,7 @@
 use drover_proto::{
     event::Tag,
     job::{JobRequest, TargetType},
+    nearest::nearest,
 };
 use drover_states::{
     diagnostic::Diagnostic,
@@ -310,13 +311,8 @@ impl<'a> Reader<'a> {
     }
 
     fn unknown(&self, name: &str, at: &Node, known: &[&str]) -> Diagnostic {
-        let near = known
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(name, known), *known))
-            .filter(|(distance, _)| *distance <= 2)
-            .min();
-        let hint = match near {
-            Some((_, near)) => format!("did you mean `{near}`?"),
+        let hint = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
             None => format!("it takes {}", known.join(", ")),
         };
         self.wrong(at, format!("unknown argument `{name}`")).hint(hint)

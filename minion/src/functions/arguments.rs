@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use drover_states::nearest::nearest;
+use drover_proto::nearest::nearest;
 use serde_json::{Map, Value};
 use thiserror::Error;
 

@@ -1,6 +1,7 @@
 //! From declarations to chunks: names split, functions looked up, arguments parsed, requisites
 //! resolved, everything put in order.
 
+use drover_proto::nearest::nearest;
 use serde_json::{Map, Value};
 
 use super::global::{self, Order};
@@ -10,7 +11,6 @@ use super::requisite::{self, Written};
 use crate::diagnostic::{CompileErrors, Diagnostic};
 use crate::low::{Chunk, GlobalArguments, LowState, Requisite};
 use crate::module::{Arguments, Module, scalar_text};
-use crate::nearest::nearest;
 
 /// Where Salt begins to count.
 const FIRST_ORDER: i64 = 10_000;

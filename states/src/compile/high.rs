@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use drover_proto::nearest::nearest;
+
 use super::{Renderers, body};
 use crate::diagnostic::Diagnostic;
 use crate::files::FileError;
-use crate::nearest::nearest;
 use crate::render::{Rendered, SlsFile};
 use crate::yaml::{self, Data, Entry, Node, Position};
 

@@ -1,9 +1,10 @@
 //! The top file: which SLS a minion gets.
 
+use drover_proto::nearest::nearest;
+
 use super::high::{Loaded, load_file};
 use super::{Renderers, TargetMatcher};
 use crate::diagnostic::{CompileErrors, Diagnostic};
-use crate::nearest::nearest;
 use crate::render::SlsFile;
 use crate::yaml::{Data, Node};
 

@@ -1,6 +1,7 @@
 //! A state's arguments, as a state module reads them while compiling. Notes which were asked for, so
 //! that a misspelt one is refused with the nearest known name; collects every problem.
 
+use drover_proto::nearest::nearest;
 use serde_json::{Map, Value};
 
 /// What is wrong with one argument of a state.
@@ -164,8 +165,7 @@ impl<'a> Arguments<'a> {
     pub(crate) fn finish(mut self, function: &str, global: &[&'static str]) -> Vec<ArgumentError> {
         for key in self.values.keys().filter(|key| !self.known.contains(&key.as_str())) {
             let candidates = self.known.iter().chain(global).copied();
-            let hint = crate::nearest::nearest(key, candidates)
-                .map(|known| format!("did you mean `{known}`?"));
+            let hint = nearest(key, candidates).map(|known| format!("did you mean `{known}`?"));
             self.errors.push(ArgumentError {
                 argument: key.clone(),
                 message: format!("`{function}` has no argument `{key}`"),

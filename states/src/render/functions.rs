@@ -4,12 +4,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use drover_proto::nearest::nearest;
 use minijinja::value::{Kwargs, Object, Serde};
 use minijinja::{Environment, Error, ErrorKind, State, Value as Jinja};
 use serde_json::{Map, Value};
 
 use super::Context;
-use crate::nearest::nearest;
 
 /// Execution functions that templates may call on this host, beside the built-in ones.
 pub trait ExecutionFunctions: Send + Sync {

@@ -3,11 +3,11 @@
 
 use std::error::Error as _;
 
+use drover_proto::nearest::nearest;
 use minijinja::{Error, ErrorKind, Value};
 
 use super::filters;
 use crate::diagnostic::Diagnostic;
-use crate::nearest::nearest;
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and may grow")]
 /// Turns an error of rendering `text` into a diagnostic. `known` gives the global of a name.

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use clap::{Command, CommandFactory as _, Parser as _};
+use drover_proto::nearest::nearest;
 
 use super::{Call, Everything, Global, OnlyCall, Verb};
 use crate::cli::failure::Failure;
@@ -116,12 +117,8 @@ fn check(command: &Command, call: &Call) -> Result<(), Failure> {
         let failure = Failure::wrong(format!(
             "`{target}` is no command, and as a target it lacks a function"
         ));
-        let near = verbs(command)
-            .map(|verb| (strsim::damerau_levenshtein(target, verb), verb))
-            .filter(|(distance, verb)| *distance <= verb.len().div_ceil(3))
-            .min();
-        return Err(failure.hint(match near {
-            Some((_, verb)) => {
+        return Err(failure.hint(match nearest(target, verbs(command)) {
+            Some(verb) => {
                 format!(
                     "did you mean `drover {verb}`? to ask the minion: `drover {target} test.ping`"
                 )
