@@ -76,6 +76,13 @@ impl Journal {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn open(directory: &Path) -> Result<Self, JournalError> {
+        let mut journal = Self::read(directory)?;
+        journal.end_cut_off_jobs()?;
+        Ok(journal)
+    }
+
+    /// As the file has it. Jobs that have no return there may be under way.
+    fn read(directory: &Path) -> Result<Self, JournalError> {
         let path = directory.join("journal");
         let failed = |source| JournalError { path: path.clone(), source };
         let mut file = OpenOptions::new()
@@ -106,7 +113,6 @@ impl Journal {
         if content.is_empty() {
             crate::durable::sync_directory(directory).map_err(failed)?;
         }
-        journal.end_cut_off_jobs()?;
         Ok(journal)
     }
 
@@ -249,7 +255,8 @@ impl Journal {
         }
         let mut kept = Vec::new();
         let mut size = 0;
-        for (age, jid) in std::mem::take(&mut self.order).into_iter().rev().enumerate() {
+        // The order stays as it is until the new file stands: on a full disk there will be none.
+        for (age, jid) in self.order.clone().into_iter().rev().enumerate() {
             let Some(entry) = self.jobs.get(&jid).cloned() else { continue };
             let begun = record::bytes(&Record::Begun { jid: jid.clone(), fun: entry.fun });
             let returned = match entry.returned {
@@ -267,7 +274,8 @@ impl Journal {
         kept.reverse();
         crate::durable::write(&self.path, &kept.concat())
             .map_err(|why| self.failed(io::Error::other(why)))?;
-        *self = Self::open(self.path.parent().unwrap_or(Path::new(".")))?;
+        // Jobs of this very run are under way: they are not cut off.
+        *self = Self::read(self.path.parent().unwrap_or(Path::new(".")))?;
         Ok(())
     }
 

@@ -76,3 +76,37 @@ fn the_journal_stays_bounded_and_forgets_the_oldest() {
     assert_eq!(journal.recall(&jid(0)).unwrap(), Remembered::New);
     assert_eq!(journal.recall(&jid(199)).unwrap(), Remembered::Returned(returned(199, output)));
 }
+
+#[test]
+fn a_job_that_runs_while_the_journal_is_rewritten_is_not_taken_for_one_that_was_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(directory.path()).unwrap();
+    journal.begin(&jid(0), "cmd.run").unwrap();
+    for number in 1..3 * KEPT_JOBS as u32 {
+        journal.begin(&jid(number), "cmd.run").unwrap();
+        journal.end(returned(number, json!("done"))).unwrap();
+    }
+    assert!(journal.order.len() < 2 * KEPT_JOBS + 1, "it was rewritten");
+    assert_eq!(journal.recall(&jid(0)).unwrap(), Remembered::Begun);
+}
+
+#[test]
+fn a_rewrite_that_the_disk_does_not_take_forgets_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (here, away) = (directory.path().join("data"), directory.path().join("away"));
+    fs::create_dir(&here).unwrap();
+    let mut journal = Journal::open(&here).unwrap();
+    let output = json!("x".repeat(64 << 10));
+    let mut last = 0;
+    while journal.end < REWRITE_AT {
+        last += 1;
+        journal.begin(&jid(last), "cmd.run").unwrap();
+        journal.end(returned(last, output.clone())).unwrap();
+    }
+    fs::rename(&here, &away).unwrap();
+    journal.begin(&jid(last + 1), "cmd.run").expect_err("there is nowhere to write to");
+    fs::rename(&away, &here).unwrap();
+    journal.begin(&jid(last + 2), "cmd.run").unwrap();
+    assert!(journal.end < REWRITE_AT, "it was rewritten");
+    assert_eq!(journal.recall(&jid(last)).unwrap(), Remembered::Returned(returned(last, output)));
+}
