@@ -138,9 +138,14 @@ impl Jobs {
     }
 }
 
+/// Whatever a request asks for: a year is as good as for ever, as the minion takes it too.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
 /// How long a minion that runs a job may take to return it.
 pub(super) fn running_time(record: &JobRecord, limits: JobLimits) -> Duration {
     let timeout = record.request.job_timeout.map_or(limits.timeout, Duration::from_secs);
+    // A deadline beyond the clock's range would be none.
+    let timeout = timeout.min(LONGEST);
     let at_least =
         if record.request.fun.starts_with("state.") { STATE_RUN } else { Duration::ZERO };
     timeout.max(at_least) + RETURN

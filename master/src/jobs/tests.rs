@@ -129,6 +129,16 @@ fn every_target_reaches_a_final_state() {
 }
 
 #[test]
+fn a_job_may_ask_for_all_the_time_that_there_is() {
+    let mut scene = Scene::new(&["a"]);
+    let endless = JobRequest { job_timeout: Some(u64::MAX), ..request("cmd.run", &[], false) };
+    let jid = scene.start(endless, &["a"]);
+    scene.accept("a", &jid);
+    scene.pass(86_400);
+    assert_eq!(scene.state("a", &jid), JobState::Running);
+}
+
+#[test]
 fn a_return_counts_once_and_a_late_one_too() {
     let mut scene = Scene::new(&["a"]);
     let jid = scene.start(request("test.ping", &[], false), &["a"]);
