@@ -2,8 +2,9 @@
 //! it. Whoever replaces the engine replaces this.
 
 use std::{
-    fs::{self, File},
+    fs::{DirBuilder, File},
     io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -63,7 +64,8 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn start(directory: &Path) -> Result<Self, StartError> {
         let prepare = |source| StartError::Directory { path: directory.to_owned(), source };
-        fs::create_dir_all(directory).map_err(prepare)?;
+        // What jobs were given and gave back is for nobody else on this machine.
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(prepare)?;
         let lock = File::create(directory.join("lock")).map_err(prepare)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -84,6 +86,8 @@ impl Engine {
                 source: EngineError(source),
             })?;
         let log = File::open(directory.join("db")).map_err(prepare)?;
+        // A new file is there after a power cut once its directory is on the disk too.
+        File::open(directory).and_then(|entries| entries.sync_all()).map_err(prepare)?;
         Ok(Self { db, log, _lock: lock })
     }
 

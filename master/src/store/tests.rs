@@ -64,6 +64,16 @@ async fn all(store: &Store) -> Vec<Arc<Event>> {
 }
 
 #[tokio::test]
+async fn what_jobs_gave_back_is_for_nobody_else_on_the_machine() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = TempDir::new().unwrap();
+    let directory = parent.path().join("master/data");
+    drop(open(&directory));
+    let mode = std::fs::metadata(&directory).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test]
 async fn events_are_read_on_from_a_seq_also_after_reopening() {
     let directory = TempDir::new().unwrap();
     let store = open(directory.path());
