@@ -23,6 +23,7 @@ use crate::{
     store::PendingEntry,
 };
 
+mod backlog;
 mod connection;
 mod settle;
 mod task;

@@ -15,7 +15,7 @@ pub mod socket;
 mod tcp;
 mod tls;
 
-pub use bridge::End;
+pub use bridge::{End, Taken};
 pub use gateway::{
     Admission, CloseReason, ConnectionId, CutReason, Gateway, GatewayConfig, GatewayError,
     GatewayEvent, GatewayHandle, GatewayLimits, Refusal,

@@ -13,12 +13,16 @@ use drover_proto::{
     tunnel::ConnectionId,
 };
 
+use super::backlog::Backlog;
+
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     /// What ROUTER knows it by.
     pub(super) identity: Bytes,
     pub(super) address: SocketAddr,
     pub(super) phase: Phase,
+    /// What it was sent and has not taken.
+    pub(super) backlog: Backlog,
     /// Whether the hub's timers have an entry of it.
     pub(super) has_timer: bool,
 }
@@ -39,6 +43,7 @@ impl Connection {
         id: ConnectionId,
         certificate: Box<MinionCertificate>,
         address: SocketAddr,
+        backlog: Backlog,
         now: Instant,
     ) -> Self {
         let identity = Bytes::from(id.to_string());
@@ -47,6 +52,7 @@ impl Connection {
             identity,
             address,
             phase: Phase::Hello(AwaitHello::new(now), certificate),
+            backlog,
             has_timer: false,
         }
     }

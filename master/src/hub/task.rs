@@ -22,6 +22,7 @@ use zeromq::{RouterRecvHalf, RouterSendHalf, SocketRecv, SocketSend, ZmqMessage}
 
 use super::{
     Ask, COMMANDS, Command, HubHandle, PendingOf, Roster, Sign, SignOf, Started,
+    backlog::Backlog,
     connection::{Connection, Phase},
     settle::Round,
     timers::Timers,
@@ -195,15 +196,17 @@ impl HubTask {
     async fn handle_gateway(&mut self, event: GatewayEvent) {
         let now = Now::read();
         match event {
-            GatewayEvent::Connected { connection, certificate, address } => {
+            GatewayEvent::Connected { connection, certificate, address, taken } => {
                 // Between the gateway's question and now the registry may have changed its mind.
                 if !self.registry.accepts(&certificate, now.wall) {
                     self.gateway.cut(&connection, CutReason::NotAccepted);
                     return;
                 }
                 let number = connection.number;
-                self.connections
-                    .insert(number, Connection::new(connection, certificate, address, now.instant));
+                let backlog = Backlog::new(taken);
+                let connection =
+                    Connection::new(connection, certificate, address, backlog, now.instant);
+                self.connections.insert(number, connection);
                 self.set_timer(number);
             }
             GatewayEvent::Closed { connection, reason } => {

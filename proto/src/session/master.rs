@@ -53,6 +53,9 @@ pub enum Close {
     /// More requests than may be open.
     #[error("more than {REQUEST_WINDOW} requests without an answer")]
     RequestWindow,
+    /// It makes the master send what it does not read. Found by the master's shell, which sees its queue.
+    #[error("it does not take what it is sent")]
+    Backlog,
 }
 
 impl Close {
@@ -68,7 +71,8 @@ impl Close {
             | Self::Malformed(_)
             | Self::OutOfTurn(_)
             | Self::OutboxWindow
-            | Self::RequestWindow => None,
+            | Self::RequestWindow
+            | Self::Backlog => None,
         }
     }
 }

@@ -6,6 +6,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -32,6 +34,24 @@ pub(super) struct Patience {
     pub(super) message: Duration,
     /// Until the peer has taken what was written.
     pub(super) stall: Duration,
+}
+
+/// How many messages have left the queue of this side's `zeromq` socket for the peer: that queue holds a great many,
+/// and cannot be asked how full it is.
+#[derive(Debug, Clone, Default)]
+pub struct Taken(Arc<AtomicU64>);
+
+impl Taken {
+    /// Messages so far.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// So many more.
+    pub fn add(&self, messages: u64) {
+        self.0.fetch_add(messages, Ordering::AcqRel);
+    }
 }
 
 /// Why a connection ended.
@@ -70,6 +90,7 @@ pub(super) struct Bridge {
     patience: Patience,
     inbound: FrameGuard,
     outbound: FrameGuard,
+    taken: Taken,
     /// How many bytes at the front of rustls's plaintext the guard has passed already.
     passed: usize,
     heard_message: bool,
@@ -83,6 +104,7 @@ impl Bridge {
         local: UnixStream,
         limits: FrameLimits,
         patience: Patience,
+        taken: Taken,
     ) -> Self {
         Self {
             tls,
@@ -90,6 +112,7 @@ impl Bridge {
             patience,
             inbound: FrameGuard::new(limits),
             outbound: FrameGuard::new(limits),
+            taken,
             passed: 0,
             heard_message: patience.first_message.is_none(),
             inbound_deadline: Deadline::default(),
@@ -99,7 +122,8 @@ impl Bridge {
 
     /// Sends bytes that came from the unix socket before the bridge stood.
     pub(super) async fn send_early(&mut self, bytes: &[u8]) -> Result<(), End> {
-        self.outbound.check(bytes).map_err(End::OwnViolation)?;
+        let messages = self.outbound.check(bytes).map_err(End::OwnViolation)?;
+        self.taken.add(messages as u64);
         self.tls.write_all(bytes).await.map_err(failed)
     }
 
@@ -182,8 +206,10 @@ impl Bridge {
                 Ok(()) => {}
                 Err(_) => return Poll::Ready(End::Local),
             }
-            if let Err(violation) = self.outbound.check(chunk.filled()) {
-                return Poll::Ready(End::OwnViolation(violation));
+            match self.outbound.check(chunk.filled()) {
+                // Counted before the peer can have it, so that what it answers never comes too early.
+                Ok(messages) => self.taken.add(messages as u64),
+                Err(violation) => return Poll::Ready(End::OwnViolation(violation)),
             }
             let all = chunk.filled().len();
             match Pin::new(&mut self.tls).poll_write(cx, chunk.filled()) {

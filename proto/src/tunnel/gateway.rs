@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::bridge::End;
+use super::bridge::{End, Taken};
 use super::lobby::Lobby;
 use super::tls::Identity;
 use crate::zmtp::FrameLimits;
@@ -122,6 +122,8 @@ pub enum GatewayEvent {
         certificate: Box<MinionCertificate>,
         /// Where it comes from.
         address: SocketAddr,
+        /// How many of the messages to it have left ROUTER's queue.
+        taken: Taken,
     },
     /// It ended. Messages that ROUTER had received by then may still follow.
     Closed {

@@ -21,7 +21,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use tracing::{debug, warn};
 use zeromq::{DealerRecvHalf, DealerSendHalf, SocketRecv, SocketSend, ZmqMessage};
 
-use super::bridge::{Bridge, End, Patience};
+use super::bridge::{Bridge, End, Patience, Taken};
 use super::link::{read_greeting, read_ready, write_opening};
 use super::tcp;
 use super::tls::{Identity, MasterVerifier, any_master, client_config};
@@ -255,7 +255,7 @@ async fn open(
 
     let (dealer, local) = open_dealer(limits.ready).await?;
     let patience = Patience { first_message: None, message: limits.message, stall: limits.stall };
-    let bridge = Bridge::new(tls, local, limits.frames, patience);
+    let bridge = Bridge::new(tls, local, limits.frames, patience, Taken::default());
     let (closing, closed) = watch::channel(None);
     tokio::spawn(carry(bridge, closing));
 

@@ -49,8 +49,10 @@ impl HubTask {
             }
         }
         for (number, reply) in round.replies {
-            if let Some(session) = self.connections.get_mut(&number).and_then(Connection::session) {
+            let Some(connection) = self.connections.get_mut(&number) else { continue };
+            if let Some(session) = connection.session() {
                 session.reply(*reply);
+                connection.backlog.handle_reply();
                 touched.push(number);
             }
         }
@@ -108,8 +110,11 @@ impl HubTask {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         let identity = connection.identity.clone();
         let Some(session) = connection.session() else { return };
+        let mut sent = 0;
         while let Some(frame) = session.poll_transmit(wall) {
             send(&mut self.sender, vec![identity.clone(), frame]).await;
+            sent += 1;
         }
+        connection.backlog.handle_sent(sent);
     }
 }

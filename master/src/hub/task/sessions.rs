@@ -43,7 +43,10 @@ impl HubTask {
             },
             Phase::Established { mut session, boot } => {
                 self.roster.heard(&id.minion, now.wall);
-                let handled = session.handle_frame(frame, now.instant);
+                let handled = match connection.backlog.excess() {
+                    None => session.handle_frame(frame, now.instant),
+                    Some(close) => Err(close),
+                };
                 connection.phase = Phase::Established { session, boot };
                 self.take_events(id.number, now);
                 self.transmit(id.number).await;
@@ -71,6 +74,7 @@ impl HubTask {
             offered.welcome(entry.enrolled, acknowledged, now.wall, now.instant);
         connection.phase = Phase::Established { session: Box::new(session), boot };
         let address = connection.address;
+        connection.backlog.handle_sent(1);
         let frames = vec![connection.identity.clone(), frame];
         if let Some(older) = self.current.insert(minion.clone(), number) {
             self.replace(older, now);

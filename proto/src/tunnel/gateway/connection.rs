@@ -18,7 +18,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 use tracing::{debug, info, warn};
 
 use super::{CloseReason, ConnectionId, CutReason, GatewayEvent, Shared};
-use crate::tunnel::bridge::{Bridge, End, FAREWELL, Patience};
+use crate::tunnel::bridge::{Bridge, End, FAREWELL, Patience, Taken};
 use crate::tunnel::link::{OpeningError, open_local, read_ready, write_opening};
 use crate::tunnel::tcp;
 use crate::tunnel::tls::{MinionVerifier, server_config};
@@ -112,12 +112,17 @@ impl Peer<'_> {
         }
         // Who listens knows of the connection before its first message can reach ROUTER.
         let certificate = Box::new(certificate);
-        let connected =
-            GatewayEvent::Connected { connection: connection.clone(), certificate, address };
+        let taken = Taken::default();
+        let connected = GatewayEvent::Connected {
+            connection: connection.clone(),
+            certificate,
+            address,
+            taken: taken.clone(),
+        };
         if events.send(connected).await.is_err() {
             return;
         }
-        let reason = carry(shared, &connection, tls, cut).await;
+        let reason = carry(shared, &connection, tls, cut, taken).await;
         debug!(%connection, %reason, "connection closed");
         // The only one who waits here is this connection, and it holds no socket any more.
         let _ = events.send(GatewayEvent::Closed { connection, reason }).await;
@@ -136,6 +141,7 @@ async fn carry(
     connection: &ConnectionId,
     tls: Tls,
     mut cut: oneshot::Receiver<CutReason>,
+    taken: Taken,
 ) -> CloseReason {
     let opened = tokio::select! {
         biased;
@@ -152,7 +158,7 @@ async fn carry(
         message: limits.message,
         stall: limits.stall,
     };
-    let mut bridge = Bridge::new(tls, local, limits.frames, patience);
+    let mut bridge = Bridge::new(tls, local, limits.frames, patience, taken);
     if let Err(end) = bridge.send_early(&early).await {
         return CloseReason::Ended(end);
     }
