@@ -4,6 +4,7 @@ use drover_proto::{
     MinionId,
     event::{NewEvent, Tag},
     id::{BootId, JobId},
+    job::JobState,
     message::{OutboxEntry, OutboxItem},
     session::master::{Close, Established, Event, Offered},
     tunnel::{ConnectionId, CutReason},
@@ -18,6 +19,7 @@ use crate::{
         connection::{Phase, RETRY},
     },
     registry::Sighting,
+    store::JobEntry,
 };
 
 impl HubTask {
@@ -229,7 +231,7 @@ impl HubTask {
                 self.jobs.handle_progress(minion, progress, entry.at, effects)
             }
             OutboxItem::Return(given) => {
-                self.recall(&given.jid, now);
+                self.recall(minion, &given.jid, now);
                 let jid = given.jid.clone();
                 let effects = &mut self.round.effects;
                 if !self.jobs.handle_return(minion, given, entry.at, now, effects) {
@@ -240,8 +242,13 @@ impl HubTask {
     }
 
     /// A job that is over may get a late return: it comes back from the store.
-    fn recall(&mut self, jid: &JobId, now: Now) {
+    fn recall(&mut self, minion: &MinionId, jid: &JobId, now: Now) {
         if self.jobs.knows(jid) {
+            return;
+        }
+        // A job of a whole fleet is long to read: not for one that has returned it, or was never given it.
+        let is_late = |entry: JobEntry| !matches!(entry.state, JobState::Done | JobState::Failed);
+        if self.store.job_entry(jid, minion).is_ok_and(|entry| !entry.is_some_and(is_late)) {
             return;
         }
         let stored = self.store.job(jid).and_then(|job| Ok((job, self.store.job_entries(jid)?)));
