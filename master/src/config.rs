@@ -10,7 +10,7 @@ use std::{
 };
 
 use drover_pki::MasterName;
-use drover_proto::tunnel::DEFAULT_PORT;
+use drover_proto::tunnel::{DEFAULT_PORT, GatewayLimits};
 use drover_states::{
     diagnostic::Diagnostic,
     settings::{self, Settings},
@@ -78,12 +78,8 @@ pub struct Config {
     pub log_level: String,
     /// Who may use the API's socket, beside the master's own user.
     pub group: String,
-    /// Unfinished handshakes.
-    pub handshakes: usize,
-    /// Unfinished handshakes from one source address.
-    pub handshakes_per_address: usize,
-    /// Time for a TLS handshake.
-    pub handshake_timeout: Duration,
+    /// What a peer may take until it is welcomed.
+    pub gateway: GatewayLimits,
 }
 
 impl Config {
@@ -141,11 +137,7 @@ impl Config {
             },
             log_level: settings.text("log_level")?.unwrap_or_else(|| "info".to_owned()),
             group: settings.text("group")?.unwrap_or_else(|| "drover".to_owned()),
-            handshakes: settings.count("handshakes")?.unwrap_or(4096),
-            handshakes_per_address: settings.count("handshakes_per_address")?.unwrap_or(1024),
-            handshake_timeout: settings
-                .duration("handshake_timeout")?
-                .unwrap_or(Duration::from_secs(10)),
+            gateway: gateway(&mut settings)?,
         };
         settings.finish()?;
         Ok(config)
@@ -156,6 +148,21 @@ impl Config {
     pub fn api_socket(&self) -> PathBuf {
         self.run_dir.join("api.sock")
     }
+}
+
+fn gateway(settings: &mut Settings<'_>) -> Result<GatewayLimits, Diagnostic> {
+    let limits = GatewayLimits::default();
+    Ok(GatewayLimits {
+        handshakes: settings.count("handshakes")?.unwrap_or(limits.handshakes),
+        handshakes_per_address: settings
+            .count("handshakes_per_address")?
+            .unwrap_or(limits.handshakes_per_address),
+        computing: settings.count("handshakes_at_once")?.unwrap_or(limits.computing),
+        handshake: settings.duration("handshake_timeout")?.unwrap_or(limits.handshake),
+        ready: settings.duration("ready_timeout")?.unwrap_or(limits.ready),
+        first_message: settings.duration("hello_timeout")?.unwrap_or(limits.first_message),
+        ..limits
+    })
 }
 
 fn default_name() -> MasterName {

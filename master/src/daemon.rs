@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use drover_proto::{
     session::REQUEST_WINDOW,
     tunnel::{
-        Gateway, GatewayConfig, GatewayLimits, Identity,
+        Gateway, GatewayConfig, Identity,
         descriptors::{self, DescriptorLimit},
         socket,
     },
@@ -98,12 +98,7 @@ pub async fn run(config: Config) -> Result<()> {
             router: router_socket,
             identity,
             anchors: anchors.clone(),
-            limits: GatewayLimits {
-                handshakes: config.handshakes,
-                handshakes_per_address: config.handshakes_per_address,
-                handshake: config.handshake_timeout,
-                ..GatewayLimits::default()
-            },
+            limits: config.gateway.clone(),
         },
         std::sync::Arc::new(registry.clone()),
     )?;
