@@ -16,8 +16,8 @@ use super::{
 use crate::{
     codec,
     message::{
-        Acknowledged, FromMaster, FromMinion, GrainSets, Heartbeat, JobAccepted, RetryAfter,
-        TreeRequest, Welcome,
+        Acknowledged, FromMaster, FromMinion, GrainSets, Heartbeat, JobAccepted, Pillar,
+        RetryAfter, TreeRequest, Welcome,
     },
     outbox::Outbox,
 };
@@ -146,6 +146,22 @@ fn a_flood_of_entries_or_requests_closes_the_connection() {
         session.handle_frame(&request, now).unwrap();
     }
     assert!(matches!(session.handle_frame(&request, now), Err(Close::RequestWindow)));
+}
+
+#[test]
+fn a_pillar_that_no_message_carries_is_refused_and_does_not_end_the_connection() {
+    let now = pair::start();
+    let (mut session, _) = established(now);
+    let deep = (0..codec::MAX_DEPTH).fold(json!(1), |value, _| json!([value]));
+    for (request, value) in [(1, json!("x".repeat(codec::MAX_FRAME))), (2, deep)] {
+        let pillar = serde_json::Map::from_iter([("key".to_owned(), value)]);
+        session.reply(master::Reply::Pillar(Pillar { request, pillar }));
+        let frame = session.poll_transmit(pair::wall()).unwrap();
+        assert!(frame.len() <= codec::MAX_FRAME);
+        let FromMaster::RequestFailed(failed) = codec::decode(&frame).unwrap() else { panic!() };
+        assert_eq!(failed.request, request);
+        assert!(failed.reason.starts_with("the pillar "), "{}", failed.reason);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{Close, JOB_QUEUE, JOB_WINDOW, JobFrame, retry_after};
 use crate::{
-    codec,
+    codec::{self, MAX_FRAME},
     id::JobId,
     message::{
         Acknowledged, BlobChunk, BlobRequest, FromMaster, FromMinion, GrainSets, Heartbeat,
@@ -66,6 +66,9 @@ pub enum Reply {
     /// To any of them.
     Failed(RequestFailed),
 }
+
+/// What a pillar may have in bytes of MessagePack, so that its message has room around it.
+const LARGEST_PILLAR: usize = MAX_FRAME - 1024;
 
 /// What became of a wish to kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,7 +306,28 @@ impl Established {
         if let Some(jid) = self.kills.pop_front() {
             return Some(FromMaster::KillJob(KillJob { jid }));
         }
-        self.replies.pop_front().map(Into::into)
+        self.replies.pop_front().map(Reply::fitting).map(Into::into)
+    }
+}
+
+impl Reply {
+    /// Itself, or that it cannot be sent: a frame that is too long would end the connection, and what is nested too
+    /// deeply would make the minion end it, on this one and on each one after it.
+    fn fitting(self) -> Self {
+        let Self::Pillar(Pillar { request, pillar }) = &self else { return self };
+        let request = *request;
+        let reason = if !pillar.values().all(codec::is_shallow) {
+            format!("the pillar is nested deeper than {} levels", codec::MAX_VALUE_DEPTH)
+        } else {
+            let length = codec::encode(pillar).map_or(usize::MAX, |encoded| encoded.len());
+            if length <= LARGEST_PILLAR {
+                return self;
+            }
+            format!(
+                "the pillar has {length} bytes, {LARGEST_PILLAR} are the most: put large data into files"
+            )
+        };
+        Self::Failed(RequestFailed { request, reason })
     }
 }
 
