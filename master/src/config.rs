@@ -72,7 +72,7 @@ pub struct Config {
     pub job_timeout: Duration,
     /// How long a job is kept for a minion that is away where the request does not say.
     pub pending_ttl: Duration,
-    /// What the event log keeps.
+    /// How long events and jobs are kept.
     pub retention: Retention,
     /// How much is logged, as `tracing` reads it.
     pub log_level: String,
@@ -134,6 +134,7 @@ impl Config {
             retention: Retention {
                 age: settings.duration("event_age")?.unwrap_or(kept.age),
                 bytes: settings.size("event_bytes")?.unwrap_or(kept.bytes),
+                jobs: settings.duration("job_age")?.unwrap_or(kept.jobs),
             },
             log_level: settings.text("log_level")?.unwrap_or_else(|| "info".to_owned()),
             group: settings.text("group")?.unwrap_or_else(|| "drover".to_owned()),

@@ -1,7 +1,7 @@
 //! The master as a process: puts its parts together in an order in which none misses what another does, says what it
 //! listens on, and ends when it is told to, or when a part that it cannot do without has failed.
 
-use std::{collections::BTreeMap, fs, future::Future, path::Path};
+use std::{collections::BTreeMap, fs, future::Future, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use drover_proto::{
@@ -16,6 +16,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     task::JoinSet,
+    time::MissedTickBehavior,
 };
 use zeromq::{RouterSocket, Socket};
 
@@ -34,13 +35,15 @@ use crate::{
     reactor::{ReactorTask, Rules},
     registry::Registry,
     requests::RequestsTask,
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// Signs of life that wait for presence before the hub waits.
 const SIGNS: usize = 16_384;
 /// Connections whose windows of requests fit into the queue; more than a machine's descriptors carry.
 const CONNECTIONS: usize = 65_536;
+/// How often the store forgets what is old.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs a master until SIGTERM or SIGINT.
 ///
@@ -145,6 +148,7 @@ pub async fn run(config: Config) -> Result<()> {
     tasks.essential("the reactor", reactor.run());
     tasks.essential("the event bus", publisher.run());
     tasks.essential("the event intake", inject.run());
+    tasks.essential("retention", expire(store.clone()));
     let mut handles = Vec::new();
     for bridge in bridges {
         let (handle, task) = BridgeTask::new(store.clone(), bridge)?;
@@ -180,6 +184,16 @@ pub async fn run(config: Config) -> Result<()> {
     match ended {
         None => Ok(()),
         Some(ended) => bail!(ended),
+    }
+}
+
+/// Forgets what is old, for as long as the master runs.
+async fn expire(store: Store) -> Result<(), StoreError> {
+    let mut passes = tokio::time::interval(EXPIRE_EVERY);
+    passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        passes.tick().await;
+        while store.expire().await? {}
     }
 }
 

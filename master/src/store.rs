@@ -7,7 +7,6 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
 };
 
 use drover_pki::MinionId;
@@ -26,6 +25,7 @@ mod error;
 mod keys;
 mod log;
 mod registry_value;
+mod retention;
 mod writer;
 
 #[cfg(test)]
@@ -36,6 +36,7 @@ pub use engine::{EngineError, StartError};
 pub use entry::{DeadLetter, JobEntry, PendingEntry, PresenceEntry, PresenceState};
 pub use error::{OpenError, PutError, ReadError, StoreError};
 pub use log::Damaged;
+pub use retention::Retention;
 
 use engine::{Change, Engine};
 use keys::ledger;
@@ -46,21 +47,6 @@ use writer::{Write, Writer};
 const FORMAT: u32 = 1;
 /// Writes that wait for the writer before the next one has to.
 const QUEUE: usize = 4096;
-
-/// How long the event log keeps events, and how many bytes of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Older events go.
-    pub age: Duration,
-    /// The oldest events go when there are more bytes.
-    pub bytes: u64,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { age: Duration::from_secs(30 * 24 * 3600), bytes: 1 << 30 }
-    }
-}
 
 /// The version of a registry entry, which compare-and-set compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +119,17 @@ impl Store {
     /// When the engine has failed; the event may then be lost.
     pub async fn append(&self, event: NewEvent) -> Result<u64, StoreError> {
         self.write(event.into()).await.map(|appended| appended.last)
+    }
+
+    /// Removes some of what is older than it is kept; whether there may be more of it. Events go as others come, too,
+    /// but a master to which nothing happens forgets only by this.
+    ///
+    /// # Errors
+    /// When the engine has failed.
+    pub async fn expire(&self) -> Result<bool, StoreError> {
+        let (done, answer) = oneshot::channel();
+        self.writes.send(Write::Expire { done }).await.map_err(|_| StoreError)?;
+        answer.await.map_err(|_| StoreError)?
     }
 
     /// The seq of the newest durable event; 0 where there was never one.

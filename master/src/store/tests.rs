@@ -2,6 +2,7 @@ use std::{
     env,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use drover_proto::job::{JobRequest, JobState};
@@ -186,7 +187,8 @@ async fn retention_removes_the_oldest_events_and_seqs_go_on() {
         store.append(event(n)).await.unwrap();
     }
     drop(store);
-    let store = open_keeping(directory.path(), Retention { age: Duration::ZERO, bytes });
+    let none = Retention { age: Duration::ZERO, bytes, ..Retention::default() };
+    let store = open_keeping(directory.path(), none);
     let first = store.first_seq().unwrap();
     assert!(first > 2000, "kept from {first}");
     let kept = all(&store).await;
@@ -197,6 +199,47 @@ async fn retention_removes_the_oldest_events_and_seqs_go_on() {
     let store = open(directory.path());
     // What had outlived its age is gone but for the newest value that was there when the last one came.
     assert_eq!((store.first_seq().unwrap(), store.last_seq()), (5011, 5012));
+}
+
+#[tokio::test]
+async fn a_master_to_which_nothing_happens_forgets_old_events_and_jobs_too() {
+    let directory = TempDir::new().unwrap();
+    let long = Retention { jobs: Duration::MAX, ..Retention::default() };
+    let store = open_keeping(directory.path(), long);
+    let mut batch = Batch::new();
+    let entry = JobEntry::new(JobState::Done, Timestamp::UNIX_EPOCH);
+    let old: Vec<JobId> =
+        (1..=3).map(|n| format!("2020010100000000000{n}").parse().unwrap()).collect();
+    for jid in &old {
+        batch.job(&JobRecord { jid: jid.clone(), ..job(1) });
+        batch.job_entry(jid, &id("a"), &entry);
+    }
+    // The second is still kept for somebody.
+    batch.job_over(&old[0]);
+    batch.job_over(&old[2]);
+    let young = JobRecord { jid: JobId::next(Timestamp::now(), None), ..job(1) };
+    batch.job(&young);
+    batch.job_over(&young.jid);
+    store.write(batch).await.unwrap();
+    for n in 1..=3 {
+        store.append(event(n)).await.unwrap();
+    }
+    assert!(!store.expire().await.unwrap(), "nothing is old yet");
+    drop(store);
+
+    let (age, jobs) = (Duration::ZERO, Duration::from_secs(3600));
+    let short = Retention { age, jobs, ..Retention::default() };
+    let store = open_keeping(directory.path(), short);
+    let mut passes = 1;
+    while store.expire().await.unwrap() {
+        passes += 1;
+    }
+    assert!((2..5).contains(&passes), "{passes} passes");
+    let kept: Vec<_> = store.jobs(None, 9).unwrap().into_iter().map(|job| job.jid).collect();
+    assert_eq!(kept, [young.jid, old[1].clone()]);
+    assert_eq!(store.job_entries(&old[0]).unwrap(), []);
+    assert_eq!(store.job_entries(&old[1]).unwrap(), [(id("a"), entry)]);
+    assert_eq!((store.first_seq().unwrap(), store.last_seq()), (3, 3));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use drover_proto::event::{Event, NewEvent};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::{NoContext, Uuid};
 
@@ -16,15 +16,13 @@ use super::{
     Appended, PutError, Retention, Revision, StoreError,
     batch::Batch,
     engine::{Change, Engine, EngineError},
-    keys::{self, ledger},
+    keys,
     log::{self, Chunk, Recent},
     registry_value,
 };
 
 /// No more writes than this share one flush, so that the first of them does not wait for ever.
 const MOST_WRITES: usize = 1024;
-/// How many values of the log one pass of retention removes, so that no writer waits long for it.
-const MOST_REMOVED: usize = 256;
 
 pub(super) enum Write {
     Batch {
@@ -39,12 +37,17 @@ pub(super) enum Write {
         batch: Batch,
         done: oneshot::Sender<Result<Revision, PutError>>,
     },
+    /// What is over its age goes, also where nothing is written; whether there may be more of it.
+    Expire {
+        done: oneshot::Sender<Result<bool, StoreError>>,
+    },
 }
 
 /// Where a flushed write's answer goes.
 enum Answer {
     Batch(oneshot::Sender<Result<Appended, StoreError>>, Appended),
     Registry(oneshot::Sender<Result<Revision, PutError>>, Revision),
+    Expire(oneshot::Sender<Result<bool, StoreError>>, bool),
 }
 
 pub(super) struct Writer {
@@ -126,6 +129,12 @@ impl Writer {
                 self.take_batch(batch, now);
                 self.answers.push(Answer::Registry(done, revision));
             }
+            Write::Expire { done } => {
+                let mut removed = self.retention.expired_jobs(&self.engine, now)?;
+                removed.append(&mut self.expired_events(now)?);
+                self.answers.push(Answer::Expire(done, !removed.is_empty()));
+                self.changes.append(&mut removed);
+            }
         }
         Ok(())
     }
@@ -169,10 +178,16 @@ impl Writer {
 
     fn commit(&mut self, now: Timestamp) -> Result<(), EngineError> {
         self.close_chunk();
-        self.expire(now)?;
-        self.engine.apply(std::mem::take(&mut self.changes))?;
+        if !self.appended.is_empty() {
+            let mut removed = self.expired_events(now)?;
+            self.changes.append(&mut removed);
+        }
+        // A pass of retention that found nothing writes nothing.
+        if !self.changes.is_empty() {
+            self.engine.apply(std::mem::take(&mut self.changes))?;
+            self.engine.flush()?;
+        }
         // Durable from here on; nothing above told anybody, everything below does.
-        self.engine.flush()?;
         self.revisions.clear();
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         for (length, event) in self.appended.drain(..) {
@@ -185,33 +200,14 @@ impl Writer {
             match answer {
                 Answer::Batch(done, appended) => drop(done.send(Ok(appended))),
                 Answer::Registry(done, revision) => drop(done.send(Ok(revision))),
+                Answer::Expire(done, more) => drop(done.send(Ok(more))),
             }
         }
         Ok(())
     }
 
-    /// Removes the oldest values of the log that are past their age or over the size. The newest one always stays,
-    /// because seqs go on from it.
-    fn expire(&mut self, now: Timestamp) -> Result<(), EngineError> {
-        let age = SignedDuration::try_from(self.retention.age).unwrap_or(SignedDuration::MAX);
-        let oldest = now.checked_sub(age).unwrap_or(Timestamp::MIN);
-        let until = keys::event(self.seq);
-        let mut values = self.engine.range(&[ledger::EVENT], &until).peekable();
-        for _ in 0..MOST_REMOVED {
-            let Some(value) = values.next().transpose()? else { break };
-            if values.peek().is_none() {
-                break;
-            }
-            let (key, value) = value;
-            let keep = log::header(keys::event_seq(&key), &value).is_ok_and(|header| {
-                header.newest >= oldest && self.offset - header.offset <= self.retention.bytes
-            });
-            if keep {
-                break;
-            }
-            self.changes.push(Change { key, value: None });
-        }
-        Ok(())
+    fn expired_events(&self, now: Timestamp) -> Result<Vec<Change>, EngineError> {
+        self.retention.expired_events(&self.engine, self.seq, self.offset, now)
     }
 }
 
