@@ -34,6 +34,11 @@ pub enum SetGrainError {
     /// A name that targeting could not reach.
     #[error("`{0}` is no name for a grain: it must not be empty or have a colon")]
     Name(String),
+    /// More than the message that greets the master should carry.
+    #[error(
+        "with it the grains that were set would have {0} bytes, {LARGEST} are the most; put large data into files"
+    )]
+    TooLarge(usize),
     /// The disk did not take it.
     #[error("keep the grain")]
     Keep(#[from] FileError),
@@ -90,6 +95,7 @@ impl Grains {
                 false => Ok(false),
             };
         }
+        let grows = value.is_some();
         let mut set = self.set.clone();
         match value {
             Some(value) => set.insert(name.to_owned(), value),
@@ -97,6 +103,10 @@ impl Grains {
         };
         if set == self.set {
             return Ok(false);
+        }
+        let size = Value::Object(set.clone()).to_string().len();
+        if grows && size > LARGEST {
+            return Err(SetGrainError::TooLarge(size));
         }
         durable::write_json(&self.directory.join(SET), &set)?;
         self.set = set;
@@ -122,6 +132,10 @@ impl Grains {
         changed
     }
 }
+
+/// What was set at run time, in bytes of JSON. All grains go into one message on every connection: a device whose
+/// grains do not fit there would never connect again, not even to be told otherwise.
+const LARGEST: usize = 256 << 10;
 
 const SET: &str = "grains.json";
 const ENROLLED: &str = "enrolled-grains.json";
@@ -177,5 +191,16 @@ mod tests {
         assert!(matches!(grains.set("role", None), Err(SetGrainError::InFile(_))));
         assert!(!grains.set("unknown", None).unwrap());
         assert!(matches!(grains.set("a:b", Some(json!(1))), Err(SetGrainError::Name(_))));
+    }
+
+    #[test]
+    fn grains_that_would_keep_the_device_from_connecting_are_not_set() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut grains = grains(directory.path());
+        let half = json!("x".repeat(LARGEST / 2));
+        assert!(grains.set("one", Some(half.clone())).unwrap());
+        let refused = grains.set("two", Some(half));
+        assert!(matches!(refused, Err(SetGrainError::TooLarge(_))), "{refused:?}");
+        assert!(grains.set("one", None).unwrap());
     }
 }
