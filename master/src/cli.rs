@@ -2,6 +2,7 @@
 //! configuration only to find the socket.
 
 mod arguments;
+mod bridge;
 mod client;
 mod events;
 mod failure;
@@ -89,7 +90,7 @@ async fn dispatch(invocation: &Invocation) -> Result<Outcome, Failure> {
                 events::run(client, &printer, verb.as_ref(), filter).await
             }
             Verb::State { verb } => state::run(client, &printer, verb).await,
-            Verb::Bridge { verb } => state::bridge(client, &printer, verb).await,
+            Verb::Bridge { verb } => bridge::run(client, &printer, verb).await,
             Verb::Completions { .. } => Ok(Outcome::Success),
         },
     }

@@ -24,7 +24,7 @@ mod tests {
     use super::DOCUMENT;
 
     /// The sources that have routes; one that is missing here fails the count below.
-    const SOURCES: [&str; 8] = [
+    const SOURCES: [&str; 9] = [
         include_str!("events.rs"),
         include_str!("jobs.rs"),
         include_str!("keys.rs"),
@@ -33,6 +33,7 @@ mod tests {
         include_str!("pending.rs"),
         include_str!("states.rs"),
         include_str!("../api.rs"),
+        include_str!("../bridge/routes.rs"),
     ];
 
     #[test]
@@ -53,8 +54,6 @@ mod tests {
         for (path, item) in document["paths"].as_object().unwrap() {
             described.extend(item.as_object().unwrap().keys().map(|verb| format!("{verb} {path}")));
         }
-        let others = |one: &String| !one.contains("/v1/bridges");
-        described.retain(others);
         assert_eq!(served, described);
     }
 

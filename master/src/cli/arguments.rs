@@ -393,6 +393,11 @@ pub(super) enum StateVerb {
 pub(super) enum BridgeVerb {
     /// Where each bridge stands, and what holds it up
     Status,
+    /// The events that could not be delivered, and why
+    DeadLetters {
+        /// Of this bridge; without, of all
+        bridge: Option<String>,
+    },
 }
 
 #[cfg(test)]

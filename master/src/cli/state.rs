@@ -1,10 +1,10 @@
-//! `drover state` and `drover bridge`: what the master would send, and where it sends events.
+//! `drover state`: what the master would send.
 
 use serde_json::{Map, Value, json};
 
 use super::{
     Outcome,
-    arguments::{BridgeVerb, Format, StateVerb},
+    arguments::{Format, StateVerb},
     client::Client,
     failure::Failure,
     job::check_target,
@@ -41,17 +41,6 @@ pub(super) async fn run(
     Ok(if has_errors { Outcome::Failed } else { Outcome::Success })
 }
 
-pub(super) async fn bridge(
-    mut client: Client,
-    printer: &Printer,
-    verb: &BridgeVerb,
-) -> Result<Outcome, Failure> {
-    let BridgeVerb::Status = verb;
-    let bridges = client.get("/v1/bridges").await?;
-    printer.print(&bridges, Format::Table, bridges_table)?;
-    Ok(Outcome::Success)
-}
-
 fn preview_table(preview: &Value, style: Style) -> String {
     let rows = preview.as_object().into_iter().flatten().flat_map(|(id, minion)| {
         let states = minion["states"].as_array().into_iter().flatten();
@@ -66,20 +55,4 @@ fn preview_table(preview: &Value, style: Style) -> String {
         states.chain(errors).collect::<Vec<_>>()
     });
     render(&["minion", "id", "function", "name"], rows, style)
-}
-
-fn bridges_table(bridges: &Value, style: Style) -> String {
-    let rows = bridges.as_array().into_iter().flatten().map(|bridge| {
-        let is_up = bridge["up"] == Value::Bool(true);
-        vec![
-            cell(&bridge["name"]),
-            cell(&bridge["type"]),
-            if is_up { "up" } else { "down" }.to_owned(),
-            cell(&bridge["lag"]),
-            cell(&bridge["sent"]),
-            cell(&bridge["dead_letters"]),
-            if is_up { String::new() } else { cell(&bridge["last_error"]) },
-        ]
-    });
-    render(&["bridge", "type", "state", "lag", "sent", "dead letters", "why"], rows, style)
 }
