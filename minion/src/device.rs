@@ -13,11 +13,16 @@ use crate::{
     durable::FileError,
     grains::{Grains, SetGrainError, detected},
     library::{Library, LibraryError},
+    progress::Reporter,
 };
 
 /// One device. See the module.
 #[derive(Clone)]
-pub struct Device(Arc<Inner>);
+pub struct Device {
+    inner: Arc<Inner>,
+    /// Set where it serves one of the master's jobs.
+    reporter: Option<Reporter>,
+}
 
 struct Inner {
     id: MinionId,
@@ -37,7 +42,7 @@ impl Device {
         let found =
             detected::detect(&id, serial.as_deref(), config.master.first().map(String::as_str));
         let grains = Grains::load(&config.data_dir, config.grains.clone(), found);
-        Self(Arc::new(Inner {
+        let inner = Inner {
             id,
             serial,
             config,
@@ -46,25 +51,38 @@ impl Device {
             library,
             jobs: Mutex::new(Value::Array(Vec::new())),
             state_turn: Arc::default(),
-        }))
+        };
+        Self { inner: Arc::new(inner), reporter: None }
+    }
+
+    /// The same device for one job, which tells its steps to `reporter`.
+    pub(crate) fn reporting_to(&self, reporter: Reporter) -> Self {
+        Self { inner: self.inner.clone(), reporter: Some(reporter) }
+    }
+
+    /// Tells the master a step of the job that this serves, if it is the master's.
+    pub(crate) fn report(&self, step: impl FnOnce() -> Value) {
+        if let Some(reporter) = &self.reporter {
+            reporter.report(step());
+        }
     }
 
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &MinionId {
-        &self.0.id
+        &self.inner.id
     }
 
     /// Its configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.0.config
+        &self.inner.config
     }
 
     /// Its files and its pillar.
     #[must_use]
     pub fn library(&self) -> &Library {
-        &self.0.library
+        &self.inner.library
     }
 
     /// All grains, by their precedence.
@@ -81,8 +99,8 @@ impl Device {
 
     /// Looks at the machine anew.
     pub fn detect_grains(&self) {
-        let master = self.0.config.master.first().map(String::as_str);
-        let found = detected::detect(&self.0.id, self.0.serial.as_deref(), master);
+        let master = self.inner.config.master.first().map(String::as_str);
+        let found = detected::detect(&self.inner.id, self.inner.serial.as_deref(), master);
         self.lock_grains().detect(found);
     }
 
@@ -92,7 +110,7 @@ impl Device {
     /// When it may not be changed here, or the disk does not take it.
     pub fn set_grain(&self, name: &str, value: Option<Value>) -> Result<(), SetGrainError> {
         if self.lock_grains().set(name, value)? {
-            self.0.grains_changed.notify_one();
+            self.inner.grains_changed.notify_one();
         }
         Ok(())
     }
@@ -107,7 +125,7 @@ impl Device {
 
     /// Waits until a grain was set.
     pub async fn grains_changed(&self) {
-        self.0.grains_changed.notified().await;
+        self.inner.grains_changed.notified().await;
     }
 
     /// The pillar: asked for anew, or as it was kept where there is no connection.
@@ -115,34 +133,34 @@ impl Device {
     /// # Errors
     /// When the master refuses it, or there is none.
     pub async fn pillar(&self, saltenv: &str) -> Result<Map<String, Value>, LibraryError> {
-        self.0.library.pillar(self, saltenv).await
+        self.inner.library.pillar(self, saltenv).await
     }
 
     /// The container engine of the configuration. It is connected to when it is first asked.
     #[must_use]
     pub fn engine(&self) -> BollardEngine {
-        BollardEngine::new(&self.0.config.docker)
+        BollardEngine::new(&self.inner.config.docker)
     }
 
     /// The jobs that run and wait, as `saltutil.running` lists them.
     #[must_use]
     pub fn running_jobs(&self) -> Value {
-        lock(&self.0.jobs).clone()
+        lock(&self.inner.jobs).clone()
     }
 
     /// The agent's loop says what runs and waits.
     pub(crate) fn publish_jobs(&self, jobs: Value) {
-        *lock(&self.0.jobs) = jobs;
+        *lock(&self.inner.jobs) = jobs;
     }
 
     /// The right to run states. One run has it at a time; it is given back when that run has really ended, also where
     /// its job was stopped before.
     pub(crate) async fn state_turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
-        Arc::clone(&self.0.state_turn).lock_owned().await
+        Arc::clone(&self.inner.state_turn).lock_owned().await
     }
 
     fn lock_grains(&self) -> MutexGuard<'_, Grains> {
-        lock(&self.0.grains)
+        lock(&self.inner.grains)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod journal;
 pub mod library;
 pub mod local_bus;
+mod progress;
 mod targets;
 
 /// The agent's version.

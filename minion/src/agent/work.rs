@@ -11,7 +11,7 @@ use drover_proto::{
     codec::MAX_FRAME,
     id::JobId,
     job::{Job, Return},
-    message::{JobAccepted, OutboxEvent, OutboxItem},
+    message::{JobAccepted, OutboxEvent, OutboxItem, Progress},
     outbox::Outbox,
 };
 use serde_json::Value;
@@ -30,6 +30,7 @@ use crate::{
     journal::{Journal, JournalError, Remembered},
     library::Order,
     local_bus::LocalBus,
+    progress::{Reporter, STEPS},
 };
 
 /// What a return may be, so that its message has room around it.
@@ -46,6 +47,8 @@ pub(super) struct Work {
     running: JoinSet<Reply>,
     handles: HashMap<JobId, AbortHandle>,
     started: HashMap<task::Id, (JobId, String)>,
+    /// What running jobs tell; each of them has a sender.
+    steps: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
     beacons: BeaconSchedule,
     bus: LocalBus,
     /// Returns on their way, with their numbers in the outbox.
@@ -79,6 +82,7 @@ impl Work {
             running: JoinSet::new(),
             handles: HashMap::new(),
             started: HashMap::new(),
+            steps: mpsc::channel(STEPS),
             beacons,
             bus,
             undelivered: VecDeque::new(),
@@ -110,6 +114,7 @@ impl Work {
                 let id = self.fetches.start(order.wanted, now());
                 self.on_fetched.insert(id, order.reply);
             }
+            Some(step) = self.steps.1.recv() => self.queue(OutboxItem::Progress(step)),
             event = self.bus.recv() => self.queue(event),
             () = self.device.grains_changed() => self.grains_changed = true,
         }
@@ -235,7 +240,8 @@ impl Work {
                 return self.jobs.handle_return(returned, now());
             }
         }
-        let device = self.device.clone();
+        let reporter = Reporter::new(job.jid.clone(), self.steps.0.clone());
+        let device = self.device.reporting_to(reporter);
         let (jid, fun) = (job.jid.clone(), job.fun.clone());
         let handle = self.running.spawn(async move {
             match Call::of_job(&job) {
@@ -255,6 +261,10 @@ impl Work {
         // A job that was stopped has given its return already.
         let Some((jid, fun)) = self.started.remove(&id) else { return };
         self.handles.remove(&jid);
+        // What it told goes before its return.
+        while let Ok(step) = self.steps.1.try_recv() {
+            self.queue(OutboxItem::Progress(step));
+        }
         let Reply { value, retcode } = reply.within(LARGEST_RETURN);
         self.jobs.handle_return(Return { jid, fun, value, retcode }, now());
     }

@@ -18,6 +18,9 @@ use tokio::sync::oneshot;
 use super::{ArgumentError, Arguments, Effect, ExecutionFunction, Reply};
 use crate::{device::Device, error_chain, targets::TopMatcher};
 
+/// A state that takes so many milliseconds is heard of when it has ended.
+const LONG: f64 = 5_000.0;
+
 /// What all of `state.*` take beside the names of SLS files.
 struct Options {
     test: bool,
@@ -105,7 +108,7 @@ fn run_in_thread(
             What::Highstate | What::Sls(_) => {
                 let host = Host::new(files.source(), grains, pillar)
                     .with_engine(Arc::new(device.engine()));
-                carry_out(low, options.test, &host, cancel)
+                carry_out(low, options.test, &host, device, cancel)
             }
         },
     };
@@ -126,16 +129,27 @@ fn compile(
 }
 
 /// Runs what was compiled, on a runtime of this thread's own, until its end or until it is stopped.
-fn carry_out(low: LowState, test: bool, host: &Host, cancel: oneshot::Receiver<()>) -> Reply {
+fn carry_out(
+    low: LowState,
+    test: bool,
+    host: &Host,
+    device: &Device,
+    cancel: oneshot::Receiver<()>,
+) -> Reply {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(why) => return Reply::failed(format!("cannot start the run: {why}")),
     };
     let run = Run::new(low, RunOptions { test, failhard: false });
+    let tell = |_: &str, returned: &Value| {
+        if !test && is_news(returned) {
+            device.report(|| step(returned));
+        }
+    };
     let returned = runtime.block_on(async {
         tokio::select! {
-            returned = run.execute(host, |_, _| {}) => Some(returned),
+            returned = run.execute(host, tell) => Some(returned),
             _ = cancel => None,
         }
     });
@@ -148,6 +162,23 @@ fn carry_out(low: LowState, test: bool, host: &Host, cancel: oneshot::Receiver<(
         }
         None => Reply::failed("stopped"),
     }
+}
+
+/// Whether a state that has ended is worth a message before the run's return: it changed something, failed or took
+/// long. A run that finds everything in place says so once.
+fn is_news(returned: &Value) -> bool {
+    let has_changes = returned["changes"].as_object().is_some_and(|changes| !changes.is_empty());
+    let took_long = returned["duration"].as_f64().is_some_and(|duration| duration >= LONG);
+    has_changes || took_long || returned["result"] == Value::Bool(false)
+}
+
+/// A state's return without its changes, which may be long and come with the run's return.
+fn step(returned: &Value) -> Value {
+    let mut step = returned.clone();
+    if let Some(step) = step.as_object_mut() {
+        step.shift_remove("changes");
+    }
+    step
 }
 
 /// `state.apply [SLS…]`: those that are named, or the highstate.
@@ -285,6 +316,17 @@ mod tests {
         assert_eq!(apply.sls, ["a", "b"]);
         assert!(apply.options.test);
         arguments.finish().unwrap();
+    }
+
+    #[test]
+    fn a_state_is_news_when_it_changed_failed_or_took_long() {
+        let state = |result: Value, changes: Value, duration: f64| {
+            is_news(&json!({"result": result, "changes": changes, "duration": duration}))
+        };
+        assert!(!state(json!(true), json!({}), 12.0));
+        assert!(state(json!(true), json!({"diff": "+x"}), 12.0));
+        assert!(state(json!(false), json!({}), 12.0));
+        assert!(state(json!(true), json!({}), 61_000.0));
     }
 
     #[test]

@@ -109,6 +109,31 @@ async fn state_runs_wait_for_their_turn_and_say_so() {
 }
 
 #[tokio::test]
+async fn states_that_changed_or_failed_are_heard_of_before_the_return() {
+    let fleet = Fleet::new();
+    let mut master = Master::start(&fleet, 0).await;
+    let device = Device::start(&fleet, "rfid-1", master.port(), "");
+    let sls = "quiet:\n  test.nop: []\nchanged:\n  test.succeed_with_changes: []\n\
+               failed:\n  test.fail_without_changes: []\n";
+    master.files(&[("some.sls", sls)]);
+    master.hello().await;
+    master.job(1, "state.apply", json!(["some"])).await;
+    let mut told = Vec::new();
+    let returned = loop {
+        match master.item().await {
+            OutboxItem::Progress(step) => told.push(step),
+            OutboxItem::Return(returned) => break returned,
+            OutboxItem::Beacon(_) | OutboxItem::App(_) | OutboxItem::Agent(_) => {}
+        }
+    };
+    assert_eq!(returned.value.as_object().unwrap().len(), 3);
+    let ids: Vec<_> = told.iter().map(|step| &step.data["__id__"]).collect();
+    assert_eq!(ids, ["changed", "failed"]);
+    assert!(told.iter().all(|step| step.jid == jid(1) && step.data.get("changes").is_none()));
+    device.stop();
+}
+
+#[tokio::test]
 async fn a_job_that_sigkill_cut_off_fails_says_so_and_never_runs_again() {
     let fleet = Fleet::new();
     let mut master = Master::start(&fleet, 0).await;
