@@ -77,7 +77,10 @@ impl Journal {
     /// When the file cannot be read or written.
     pub fn open(directory: &Path) -> Result<Self, JournalError> {
         let mut journal = Self::read(directory)?;
-        journal.end_cut_off_jobs()?;
+        if let Err(why) = journal.end_cut_off_jobs() {
+            // On a full disk the agent is needed most. That these jobs began is written down, which is enough.
+            tracing::warn!("{}", crate::error_chain(&why));
+        }
         Ok(journal)
     }
 
