@@ -2,6 +2,7 @@
 //! outlives whatever the master, a container or the link does; only SIGTERM ends it.
 
 use std::{
+    fs::File,
     future::Future,
     sync::Arc,
     time::{Duration, Instant},
@@ -26,7 +27,7 @@ use crate::{
     clock_floor::ClockFloor,
     config::Config,
     device::Device,
-    durable::{self, FileError},
+    durable::{self, FileError, LockError},
     error_chain,
     identity::DeviceIdentity,
     journal::{Journal, JournalError},
@@ -56,6 +57,8 @@ pub struct Agent {
     work: Work,
     /// The last failure to connect, which is logged once and not once a minute.
     last_failure: String,
+    // invariant: held as long as the journal is open.
+    _lock: File,
 }
 
 /// Why an agent cannot start: its configuration or its disk.
@@ -67,6 +70,9 @@ pub enum StartError {
     /// The data directory.
     #[error("use the data directory")]
     Data(#[from] FileError),
+    /// Another agent uses it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -96,6 +102,7 @@ impl Agent {
         let allowed = descriptors::raise_limit();
         tracing::debug!(?allowed, "open files");
         durable::private_directory(&config.data_dir)?;
+        let lock = durable::lock_directory(&config.data_dir)?;
         let floor = ClockFloor::load(&config.data_dir);
         let journal = Journal::open(&config.data_dir)?;
         let (orders, taken) = mpsc::channel(64);
@@ -111,7 +118,7 @@ impl Agent {
         let device = Device::new(identity.id.clone(), identity.serial.clone(), config, library);
         let work = Work::new(device.clone(), journal, taken, beacons, bus)?;
         let last_failure = String::new();
-        Ok(Self { device, identity, shown: 0, floor, settings, work, last_failure })
+        Ok(Self { device, identity, shown: 0, floor, settings, work, last_failure, _lock: lock })
     }
 
     /// Runs until `stop` is ready. What jobs have started goes on after it.

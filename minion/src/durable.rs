@@ -7,8 +7,42 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
+
+/// Two agents of one data directory would write over each other's journal, and end each other's jobs.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// Another one holds it.
+    #[error("the data directory `{0}` is in use by another agent")]
+    InUse(PathBuf),
+    /// It cannot be opened or locked.
+    #[error("lock the data directory `{path}`")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Locks a directory for as long as the result lives. Writes nothing.
+///
+/// # Errors
+/// When another process has it locked.
+pub(crate) fn lock_directory(path: &Path) -> Result<File, LockError> {
+    let failed = |source| LockError::Directory { path: path.to_owned(), source };
+    let directory = File::open(path).map_err(failed)?;
+    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(Errno::WOULDBLOCK) => Err(LockError::InUse(path.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
+}
 
 /// A file of the data directory that cannot be written or read.
 #[derive(Debug, Error)]
@@ -117,6 +151,16 @@ mod tests {
         write_json(&path, &json!({"a": 1})).unwrap();
         assert_eq!(read_json::<Value>(&path).unwrap(), Some(json!({"a": 1})));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_second_agent_does_not_get_the_data_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = lock_directory(directory.path()).unwrap();
+        let second = lock_directory(directory.path());
+        assert!(matches!(second, Err(LockError::InUse(_))), "{second:?}");
+        drop(first);
+        lock_directory(directory.path()).unwrap();
     }
 
     #[test]
