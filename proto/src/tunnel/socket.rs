@@ -57,18 +57,22 @@ pub enum SocketError {
     },
 }
 
-/// Makes `directory` (and its parents) if it is missing, and gives it mode 0700.
+/// Makes `directory` if it is missing, and gives it mode 0700. Its parents, such as `/run/drover`, are made for everybody:
+/// others have directories there too.
 ///
 /// # Errors
 /// If it cannot be made, is not ours, or is shared by all users.
 pub fn private_directory(directory: &Path) -> Result<(), SocketError> {
     let failed = |source| SocketError::Directory { path: directory.to_owned(), source };
+    if let Some(parents) = directory.parent() {
+        std::fs::create_dir_all(parents).map_err(failed)?;
+    }
     DirBuilder::new().recursive(true).mode(PRIVATE).create(directory).map_err(failed)?;
     let mode = std::fs::metadata(directory).map_err(failed)?.permissions().mode();
     if mode & STICKY != 0 {
         return Err(SocketError::Shared(directory.to_owned()));
     }
-    // Written only where it differs: a minion comes here at every reconnect.
+    // Written only where it differs: the disk may be flash.
     if mode & 0o777 == PRIVATE {
         return Ok(());
     }
@@ -123,6 +127,17 @@ mod tests {
         std::fs::set_permissions(&run, Permissions::from_mode(0o755)).unwrap();
         listen(&run.join("s")).unwrap();
         assert_eq!(std::fs::metadata(&run).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_others_need_to_pass_through_stays_open_to_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = |name: &str| {
+            std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode() & 0o777
+        };
+        std::fs::create_dir(directory.path().join("usual")).unwrap();
+        listen(&directory.path().join("drover/master/s")).unwrap();
+        assert_eq!((mode("drover"), mode("drover/master")), (mode("usual"), 0o700));
     }
 
     #[test]
