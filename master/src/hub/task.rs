@@ -163,7 +163,7 @@ impl HubTask {
             let due = self.next_timer().map_or(now + IDLE, Instant::from_std);
             tokio::select! {
                 Some(round) = self.flushing.next() => self.finish(round?).await,
-                Some(event) = self.connecting.recv() => self.handle_gateway(event).await,
+                Some(event) = self.connecting.recv() => self.handle_gateway(Some(event)),
                 Some(command) = self.commands.recv(), if is_open => {
                     if matches!(command, Command::Stop) {
                         break;
@@ -193,8 +193,17 @@ impl HubTask {
         self.timers.first().into_iter().chain(self.jobs.poll_timeout()).min()
     }
 
-    async fn handle_gateway(&mut self, event: GatewayEvent) {
+    /// What the gateway told, and all that waits behind it: a fleet that comes back brings thousands.
+    fn handle_gateway(&mut self, event: Option<GatewayEvent>) {
         let now = Now::read();
+        let mut next = event.or_else(|| self.connecting.try_recv().ok());
+        while let Some(event) = next {
+            self.handle_gateway_event(event, now);
+            next = self.connecting.try_recv().ok();
+        }
+    }
+
+    fn handle_gateway_event(&mut self, event: GatewayEvent, now: Now) {
         match event {
             GatewayEvent::Connected { connection, certificate, address, taken } => {
                 // Between the gateway's question and now the registry may have changed its mind.
@@ -213,10 +222,6 @@ impl HubTask {
                 tracing::debug!(%connection, %reason, "connection closed");
                 self.forget(connection.number, now);
             }
-        }
-        // The next ones wait in the channel; a fleet that comes back brings thousands.
-        while let Ok(event) = self.connecting.try_recv() {
-            Box::pin(self.handle_gateway(event)).await;
         }
     }
 

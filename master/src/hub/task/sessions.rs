@@ -26,9 +26,7 @@ impl HubTask {
     pub(super) async fn handle_frame(&mut self, id: &ConnectionId, frame: &[u8]) {
         if !self.connections.contains_key(&id.number) {
             // Its `Connected` was sent before its first frame, by another way.
-            while let Ok(event) = self.connecting.try_recv() {
-                Box::pin(self.handle_gateway(event)).await;
-            }
+            self.handle_gateway(None);
         }
         let now = Now::read();
         let Some(connection) = self.connections.get_mut(&id.number) else { return };
