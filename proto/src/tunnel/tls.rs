@@ -171,7 +171,7 @@ impl ClientCertVerifier for MinionVerifier {
         _certificate: &CertificateDer<'_>,
         _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(PeerIncompatible::Tls12NotOffered.into())
+        refuse_tls12()
     }
 
     fn verify_tls13_signature(
@@ -180,8 +180,7 @@ impl ClientCertVerifier for MinionVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &PROVIDER.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
+        verify_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -213,7 +212,7 @@ impl ServerCertVerifier for MasterVerifier {
         _certificate: &CertificateDer<'_>,
         _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(PeerIncompatible::Tls12NotOffered.into())
+        refuse_tls12()
     }
 
     fn verify_tls13_signature(
@@ -222,13 +221,27 @@ impl ServerCertVerifier for MasterVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &PROVIDER.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
+        verify_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         SIGNATURES.to_vec()
     }
+}
+
+/// Neither end offers TLS 1.2, so no peer can come to sign in it.
+fn refuse_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
+    Err(PeerIncompatible::Tls12NotOffered.into())
+}
+
+/// Whether the peer has the key of the certificate that it showed.
+fn verify_signature(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let algorithms = &PROVIDER.signature_verification_algorithms;
+    verify_tls13_signature(message, certificate, signed, algorithms)
 }
 
 /// Our reason inside rustls's error, so that the peer is sent the alert that fits and our log says why.
