@@ -59,7 +59,7 @@ fn bridges_table(bridges: &Value, style: Style) -> String {
         vec![
             cell(&bridge["name"]),
             cell(&bridge["type"]),
-            if is_up { "up" } else { "down" }.to_owned(),
+            state(bridge).to_owned(),
             cell(&bridge["lag"]),
             cell(&bridge["sent"]),
             cell(&bridge["dead_letters"]),
@@ -67,6 +67,15 @@ fn bridges_table(bridges: &Value, style: Style) -> String {
         ]
     });
     render(&["bridge", "type", "state", "lag", "sent", "dead letters", "why"], rows, style)
+}
+
+/// A bridge that has not had anything to send yet is neither up nor down.
+fn state(bridge: &Value) -> &'static str {
+    match (&bridge["up"], &bridge["last_error"]) {
+        (Value::Bool(true), _) => "up",
+        (_, Value::Null) => "idle",
+        _ => "down",
+    }
 }
 
 fn letters_table(letters: &Value, style: Style) -> String {
@@ -88,6 +97,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_bridge_that_had_nothing_to_send_is_not_down() {
+        let bridge = |up: bool, error: Value| json!({"up": up, "last_error": error});
+        assert_eq!(state(&bridge(true, json!("was away"))), "up");
+        assert_eq!(state(&bridge(false, Value::Null)), "idle");
+        assert_eq!(state(&bridge(false, json!("connection refused"))), "down");
+    }
 
     #[test]
     fn dead_letters_say_which_event_and_why() {
