@@ -128,11 +128,15 @@ impl Jobs {
         };
         let key = SupersedeKey::of(&record.request);
         for minion in &record.minions {
-            let earlier = key.as_ref().map(|key| self.pending.superseded_by(minion, key));
-            for earlier in earlier.unwrap_or_default() {
-                self.end_pending(&earlier, minion, JobState::Superseded, now, effects);
+            let is_connected = is_connected(minion);
+            // One that never reaches the minion replaces nothing that would.
+            if is_connected || record.request.pending {
+                let earlier = key.as_ref().map(|key| self.pending.superseded_by(minion, key));
+                for earlier in earlier.unwrap_or_default() {
+                    self.end_pending(&earlier, minion, JobState::Superseded, now, effects);
+                }
             }
-            if is_connected(minion) {
+            if is_connected {
                 self.place(&jid, minion, JobState::Sent, Some(now.instant + ANSWER));
                 effects.sends.push((minion.clone(), frame.clone()));
             } else {

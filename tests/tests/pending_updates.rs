@@ -99,6 +99,18 @@ fn a_later_apply_of_the_same_sls_supersedes_an_earlier_one() {
 }
 
 #[test]
+fn an_apply_that_does_not_wait_leaves_what_waits() {
+    let mut fleet = fleet();
+    fleet.start_master();
+    fleet.register();
+    let jid = queue(&fleet, "app");
+    let _ = fleet.drover(&["rfid-1", "state.apply", "app"]);
+    assert_eq!(state_of(&fleet, &jid), "queued");
+    fleet.start_minion("rfid-1");
+    wait::until("the job is done", PATIENCE, || state_of(&fleet, &jid) == "done");
+}
+
+#[test]
 fn a_pending_job_expires_after_its_time_to_live() {
     let mut fleet = fleet();
     fleet.start_master();

@@ -228,6 +228,17 @@ fn a_later_state_run_of_the_same_sls_supersedes() {
 }
 
 #[test]
+fn a_state_run_that_never_reaches_the_minion_supersedes_nothing() {
+    let mut scene = Scene::new(&["there"]);
+    let waits = scene.start(request("state.apply", &[json!("app")], true), &["away"]);
+    let lost = scene.start(request("state.apply", &[json!("app")], false), &["there", "away"]);
+    assert_eq!(scene.state("away", &lost), JobState::TimedOut);
+    assert_eq!(scene.state("away", &waits), JobState::Queued);
+    assert_eq!(scene.tags("superseded"), 0);
+    assert_eq!(scene.deliver("away"), [waits]);
+}
+
+#[test]
 fn what_came_back_too_late_is_superseded_by_what_waits_already() {
     let mut scene = Scene::new(&[]);
     let first = scene.start(request("state.highstate", &[], true), &["x"]);
