@@ -15,7 +15,7 @@ use drover_states::{
 };
 use serde_json::{Map, Value};
 
-pub use drover_states::settings::{ConfigError, DEFAULT_DIRECTORY};
+pub use drover_states::settings::{ConfigError, DEFAULT_DIRECTORY, log_level};
 
 /// One minion's configuration.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ impl Config {
                 .unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned()),
             heartbeat: settings.duration("heartbeat")?.unwrap_or(Duration::from_secs(30)),
             beacons: settings.take("beacons", |node| Ok(node.to_value()))?.unwrap_or_default(),
-            log_level: settings.text("log_level")?.unwrap_or_else(|| "info".to_owned()),
+            log_level: settings.log_level("log_level")?.unwrap_or_else(|| "info".to_owned()),
             job_timeout: settings.duration("job_timeout")?.unwrap_or(Duration::from_secs(300)),
             state_timeout: settings.duration("state_timeout")?.unwrap_or(Duration::from_secs(3600)),
             job_slots: settings.count("job_slots")?.unwrap_or(16),

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use drover_minion::{
     agent::Agent,
     call::{self, Output},
-    config::Config,
+    config::{Config, log_level},
     error_chain,
     identity::DeviceIdentity,
 };
@@ -30,7 +30,7 @@ struct Cli {
     )]
     config_dir: Option<PathBuf>,
     /// How much is logged: error, warn, info, debug, trace.
-    #[arg(short, long, value_name = "LEVEL", global = true)]
+    #[arg(short, long, value_name = "LEVEL", global = true, value_parser = log_level)]
     log_level: Option<String>,
     #[command(subcommand)]
     command: Option<Command>,

@@ -115,6 +115,14 @@ impl<'a> Settings<'a> {
         self.take(key, |node| node.as_str().map(str::to_owned).ok_or("a text"))
     }
 
+    /// How much is logged, by [`log_level`].
+    ///
+    /// # Errors
+    /// With the place, when it is no such thing.
+    pub fn log_level(&mut self, key: &'static str) -> Result<Option<String>, Diagnostic> {
+        self.take(key, |node| log_level(node.as_str().unwrap_or_default()))
+    }
+
     /// A path.
     ///
     /// # Errors
@@ -225,6 +233,29 @@ impl<'a> Settings<'a> {
             }
         }
     }
+}
+
+/// A level, or levels by module, as `tracing` reads them. A bare word that is no level would name a module there, and
+/// silence all others.
+///
+/// # Errors
+/// With what is wanted, when it is something else.
+pub fn log_level(text: &str) -> Result<String, &'static str> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_known = |directive: &str| {
+        let level = match directive.rsplit_once('=') {
+            Some(("", _)) => return false,
+            Some((_, level)) => level,
+            None => directive,
+        };
+        LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level.trim()))
+    };
+    if text.split(',').all(is_known) {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "`error`, `warn`, `info`, `debug`, `trace` or `off`; also by module, as `info,drover_proto=debug`",
+    )
 }
 
 /// `30s`, `500ms`, `5m`, `1h`, `2d`, or a bare number of seconds.
