@@ -10,11 +10,15 @@ use std::{
 };
 
 use drover_pki::MasterName;
-use drover_proto::tunnel::{DEFAULT_PORT, GatewayLimits};
+use drover_proto::{
+    job::TargetType,
+    target::Expression,
+    tunnel::{DEFAULT_PORT, GatewayLimits},
+};
 use drover_states::{
     diagnostic::Diagnostic,
     settings::{self, Settings},
-    yaml::{self, Data, Node},
+    yaml::{self, Data, Node, Position},
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +26,7 @@ use crate::store::Retention;
 
 mod section;
 
-pub use drover_states::settings::{ConfigError, DEFAULT_DIRECTORY};
+pub use drover_states::settings::{ConfigError, DEFAULT_DIRECTORY, log_level};
 pub use section::Section;
 
 /// Which authentic minions are accepted.
@@ -136,11 +140,12 @@ impl Config {
                 bytes: settings.size("event_bytes")?.unwrap_or(kept.bytes),
                 jobs: settings.duration("job_age")?.unwrap_or(kept.jobs),
             },
-            log_level: settings.text("log_level")?.unwrap_or_else(|| "info".to_owned()),
+            log_level: settings.log_level("log_level")?.unwrap_or_else(|| "info".to_owned()),
             group: settings.text("group")?.unwrap_or_else(|| "drover".to_owned()),
             gateway: gateway(&mut settings)?,
         };
         settings.finish()?;
+        check_nodegroups(&config.nodegroups, root.as_ref(), text)?;
         Ok(config)
     }
 
@@ -216,6 +221,36 @@ fn nodegroups(node: &Node) -> Result<BTreeMap<String, String>, &'static str> {
             Ok((group.key.clone(), expression))
         })
         .collect()
+}
+
+/// An expression that is wrong is found now, and not when somebody first needs it.
+fn check_nodegroups(
+    groups: &BTreeMap<String, String>,
+    root: Option<&Node>,
+    text: &str,
+) -> Result<(), Diagnostic> {
+    let resolve = |name: &str| groups.get(name).cloned();
+    for name in groups.keys() {
+        let Err(error) = Expression::parse_with(name, TargetType::Nodegroup, &resolve) else {
+            continue;
+        };
+        let wrong = Diagnostic::new(error.to_string());
+        let wrong = match position_of(root, &["nodegroups", name]) {
+            Some(position) => wrong.at(text, position.line, Some(position.column)),
+            None => wrong,
+        };
+        return Err(wrong.hint(error.hint));
+    }
+    Ok(())
+}
+
+fn position_of(root: Option<&Node>, keys: &[&str]) -> Option<Position> {
+    let mut node = root?;
+    for key in keys {
+        let Data::Mapping(entries) = &node.data else { return None };
+        node = &entries.iter().find(|entry| entry.key == *key)?.node;
+    }
+    Some(node.position)
 }
 
 #[cfg(test)]

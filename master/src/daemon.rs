@@ -12,6 +12,7 @@ use drover_proto::{
         socket,
     },
 };
+use drover_states::diagnostic::Diagnostic;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -22,7 +23,7 @@ use zeromq::{RouterSocket, Socket};
 
 use crate::{
     api, bridge,
-    bridge::BridgeTask,
+    bridge::{Bridge, BridgeTask},
     bus::{InjectTask, PublisherTask},
     clock::Now,
     config::Config,
@@ -45,11 +46,37 @@ const CONNECTIONS: usize = 65_536;
 /// How often the store forgets what is old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
+/// A configuration of which every section is read.
+pub struct Plan {
+    config: Config,
+    rules: Rules,
+    bridges: Vec<Bridge>,
+}
+
+impl Plan {
+    /// Reads the sections whose owners are parts of the master.
+    ///
+    /// # Errors
+    /// When something in one is wrong, with its place.
+    pub fn of(config: Config) -> Result<Self, Diagnostic> {
+        let rules = match &config.reactor {
+            Some(section) => Rules::read(section, config.file_roots.clone())?,
+            None => Rules::none(),
+        };
+        let bridges = match &config.bridges {
+            Some(section) => bridge::read(section)?,
+            None => Vec::new(),
+        };
+        Ok(Self { config, rules, bridges })
+    }
+}
+
 /// Runs a master until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When it cannot start, or a part of it fails.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(plan: Plan) -> Result<()> {
+    let Plan { config, rules, bridges } = plan;
     let started = Now::read();
     let mut stop = stop_signals()?;
     let limit = descriptors::raise_limit();
@@ -61,17 +88,6 @@ pub async fn run(config: Config) -> Result<()> {
     let root = config.pki_dir.join("root.crt");
     let anchors = drover_pki::file::read_anchors(&root)
         .with_context(|| format!("load the roots from `{}`", root.display()))?;
-    let rules = match &config.reactor {
-        Some(section) => {
-            Rules::read(section, config.file_roots.clone()).map_err(anyhow::Error::msg)?
-        }
-        None => Rules::none(),
-    };
-
-    let bridges = match &config.bridges {
-        Some(section) => bridge::read(section).map_err(anyhow::Error::msg)?,
-        None => Vec::new(),
-    };
 
     let store = Store::open(&config.data_dir, config.retention)?;
     let (registry, newcomers) = Registry::open(store.clone(), config.acceptance)?;
@@ -295,4 +311,18 @@ fn group_id(name: &str) -> Option<u32> {
         let mut fields = line.split(':');
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_rules_and_bridges_are_refused_before_the_master_starts() {
+        for text in ["reactor: {'*': [a.sls]}\n", "bridges: [{name: elk, type: soap}]\n"] {
+            let config = Config::parse(text, Path::new("/x")).unwrap();
+            let wrong = Plan::of(config).err().unwrap().to_string();
+            assert!(wrong.starts_with("/x/master.yml:1:"), "{wrong}");
+        }
+    }
 }

@@ -4,8 +4,8 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use drover_master::{
-    config::{Config, DEFAULT_DIRECTORY},
-    daemon,
+    config::{Config, DEFAULT_DIRECTORY, log_level},
+    daemon::{self, Plan},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -17,7 +17,7 @@ struct Arguments {
     #[arg(short = 'c', long, value_name = "DIR", env = "DROVER_CONFIG_DIR", default_value = DEFAULT_DIRECTORY)]
     config_dir: PathBuf,
     /// error, warn, info, debug or trace; also by module, as `info,drover_proto=debug`
-    #[arg(short, long, value_name = "LEVEL")]
+    #[arg(short, long, value_name = "LEVEL", value_parser = log_level)]
     log_level: Option<String>,
 }
 
@@ -27,8 +27,12 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&anyhow::Error::new(error), 2),
     };
-    let level = arguments.log_level.as_deref().unwrap_or(&config.log_level);
-    let filter = match EnvFilter::try_new(level) {
+    let log_level = arguments.log_level.unwrap_or_else(|| config.log_level.clone());
+    let plan = match Plan::of(config) {
+        Ok(plan) => plan,
+        Err(wrong) => return fail(&anyhow::Error::msg(wrong), 2),
+    };
+    let filter = match EnvFilter::try_new(log_level) {
         Ok(filter) => filter,
         Err(error) => return fail(&anyhow::Error::new(error).context("read the log level"), 2),
     };
@@ -40,7 +44,7 @@ fn main() -> ExitCode {
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ran = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-        let ran = runtime.block_on(daemon::run(config));
+        let ran = runtime.block_on(daemon::run(plan));
         // A reader of files that hangs on a dead disk does not hold up the end.
         runtime.shutdown_timeout(std::time::Duration::from_secs(5));
         ran

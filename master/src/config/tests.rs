@@ -62,6 +62,30 @@ fn a_wrong_value_is_refused_with_its_place_and_what_is_wanted() {
 }
 
 #[test]
+fn a_log_level_that_would_silence_everything_is_refused() {
+    assert_snapshot!(wrong("name: a\nlog_level: loud\n"), @r"
+    master.yml:2:12: `log_level` must be `error`, `warn`, `info`, `debug`, `trace` or `off`; also by module, as `info,drover_proto=debug`
+        2 | log_level: loud
+    ");
+    assert_eq!(
+        parse("log_level: INFO,drover_proto=debug").unwrap().log_level,
+        "INFO,drover_proto=debug"
+    );
+}
+
+#[test]
+fn a_wrong_or_circular_nodegroup_is_refused_with_its_place() {
+    assert_snapshot!(wrong("nodegroups:\n  good: 'a*'\n  broken: 'a or'\n"), @r"
+    master.yml:3:11: in the nodegroup `broken`: expected a matcher, but here the target ends
+        3 |   broken: 'a or'
+    hint: a matcher is a glob on the id, or as `G@role:rfid`
+    ");
+    let circle = wrong("nodegroups:\n  one: N@two\n  two: N@one\n");
+    assert!(circle.starts_with("master.yml:2:8: in the nodegroup `one`: "), "{circle}");
+    assert!(circle.contains("contains itself: `one` → `two` → `one`"), "{circle}");
+}
+
+#[test]
 fn an_owner_of_a_section_complains_with_its_place() {
     let section = parse("name: a\nbridges:\n  - {type: soap}\n").unwrap().bridges.unwrap();
     assert_snapshot!(section.wrong(section.node(), "there is no bridge type `soap`"), @r"
