@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use crate::file::{FileError, failed};
+use crate::fingerprint::KeyDigest;
 use crate::manifest::ManifestEntry;
 use crate::name::{HardwareSerial, MinionId};
 
@@ -111,6 +112,11 @@ impl Ledger {
         self.issued.iter().find(|line| line.entry.id == *id || line.entry.serial == *serial)
     }
 
+    /// What was issued for a key, if anything was.
+    pub fn find_key(&self, key: &KeyDigest) -> Option<&IssuedLine> {
+        self.issued.iter().find(|line| line.entry.key == *key)
+    }
+
     /// Everything issued, the oldest first.
     pub fn issued(&self) -> &[IssuedLine] {
         &self.issued
@@ -190,7 +196,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::fingerprint::{Fingerprint, KeyDigest};
+    use crate::fingerprint::Fingerprint;
 
     fn line(id: &str) -> IssuedLine {
         let entry = ManifestEntry {

@@ -39,6 +39,14 @@ pub enum NameError {
         /// Its first character, escaped.
         found: String,
     },
+    /// The first or the last character is a blank, which nobody sees on a label.
+    #[error("{what} `{given}` begins or ends with a blank")]
+    Blank {
+        /// What was expected.
+        what: &'static str,
+        /// The text.
+        given: String,
+    },
     /// A character that the grammar does not have.
     #[error("{what} `{given}` has the character `{found}`, allowed are {allowed}")]
     Character {
@@ -66,13 +74,17 @@ fn parse_name(what: &'static str, text: &str) -> Result<Arc<str>, NameError> {
     }
 }
 
-/// RFC 5280 wants `serialNumber` to be a `PrintableString` (X.680 §41.4).
+/// RFC 5280 wants `serialNumber` to be a `PrintableString` (X.680 §41.4). Its `?` is left out: the
+/// encoder that the certificates go through does not write it.
 fn parse_printable(what: &'static str, text: &str) -> Result<Arc<str>, NameError> {
-    let allowed = "A-Z a-z 0-9 space ' ( ) + , - . / : = ?";
+    let allowed = "A-Z a-z 0-9 space ' ( ) + , - . / : =";
     check(what, text, allowed, |c| {
         c.is_ascii_alphanumeric()
-            || matches!(c, ' ' | '\'' | '(' | ')' | '+' | ',' | '-' | '.' | '/' | ':' | '=' | '?')
+            || matches!(c, ' ' | '\'' | '(' | ')' | '+' | ',' | '-' | '.' | '/' | ':' | '=')
     })?;
+    if text.starts_with(' ') || text.ends_with(' ') {
+        return Err(NameError::Blank { what, given: text.to_owned() });
+    }
     Ok(text.into())
 }
 
@@ -181,7 +193,8 @@ name! {
     FleetName, "fleet name", parse_name
 }
 name! {
-    /// A device's hardware serial number: 1–64 characters of ASN.1's `PrintableString`.
+    /// A device's hardware serial number: 1–64 of `A-Z a-z 0-9 space ' ( ) + , - . / : =`,
+    /// without a blank at either end.
     HardwareSerial, "hardware serial number", parse_printable
 }
 
@@ -210,11 +223,27 @@ mod tests {
 
     #[test]
     fn hardware_serial_numbers_are_printable_strings() {
-        assert_eq!("SN 10/04:7?".parse::<HardwareSerial>().unwrap().as_str(), "SN 10/04:7?");
+        assert_eq!("SN 10/04:7".parse::<HardwareSerial>().unwrap().as_str(), "SN 10/04:7");
         assert_snapshot!(
             "SN_1".parse::<HardwareSerial>().unwrap_err(),
-            @"hardware serial number `SN_1` has the character `_`, allowed are A-Z a-z 0-9 space ' ( ) + , - . / : = ?"
+            @"hardware serial number `SN_1` has the character `_`, allowed are A-Z a-z 0-9 space ' ( ) + , - . / : ="
         );
+    }
+
+    #[test]
+    fn a_hardware_serial_number_that_no_certificate_can_hold_is_refused() {
+        assert_snapshot!(
+            "SN 1?".parse::<HardwareSerial>().unwrap_err(),
+            @"hardware serial number `SN 1?` has the character `?`, allowed are A-Z a-z 0-9 space ' ( ) + , - . / : ="
+        );
+    }
+
+    #[test]
+    fn a_hardware_serial_number_with_a_blank_at_either_end_is_refused() {
+        for given in [" SN1", "SN1 ", " "] {
+            let refusal = given.parse::<HardwareSerial>().unwrap_err();
+            assert!(matches!(refusal, NameError::Blank { .. }), "{refusal}");
+        }
     }
 
     #[test]

@@ -34,12 +34,12 @@ pub enum StationError {
     /// The station's authority is not one of the fleet's.
     #[error("the station's `ca.crt` does not verify against its `root.crt`")]
     Authority(#[source] CertificateError),
-    /// The id or the serial number was used before.
+    /// The id, the serial number or the key was used before.
     #[error("{what} `{value}` was issued at {at}, to `{id}` with the serial number `{serial}`")]
     Seen {
-        /// `the id` or `the serial number`.
+        /// `the id`, `the serial number` or `the key`.
         what: &'static str,
-        /// The id or the serial number.
+        /// The id, the serial number or the key's digest.
         value: String,
         /// When.
         at: Timestamp,
@@ -81,7 +81,7 @@ impl StationError {
             Self::Directory { .. } => Some("make one with `drover-enrol init-station`"),
             Self::Authority(error) | Self::Issued(error) => Some(error.hint()),
             Self::Seen { .. } => Some(
-                "an id and a serial number are issued once: check the label; a new device gets its own",
+                "an id, a serial number and a key are issued once: check the label; a new device gets its own",
             ),
             Self::Occupied { .. } => Some(
                 "give each device an --out of its own, or move that file away if its device is gone",
@@ -205,6 +205,10 @@ impl Station {
         let verified = verify_minion(&self.anchors, &der, chain, unix(now));
         let verified = verified.map_err(StationError::Issued)?;
 
+        if let Some(line) = self.ledger.find_key(&verified.key) {
+            return Err(seen_as("the key", verified.key.to_string(), &line.entry));
+        }
+
         bundle.create(private.as_ref())?;
         let entry = ManifestEntry {
             id: request.id.clone(),
@@ -268,11 +272,14 @@ impl Station {
 }
 
 fn seen(entry: &ManifestEntry, id: &MinionId) -> StationError {
-    let (what, value) = if entry.id == *id {
-        ("the id", entry.id.to_string())
+    if entry.id == *id {
+        seen_as("the id", entry.id.to_string(), entry)
     } else {
-        ("the serial number", entry.serial.to_string())
-    };
+        seen_as("the serial number", entry.serial.to_string(), entry)
+    }
+}
+
+fn seen_as(what: &'static str, value: String, entry: &ManifestEntry) -> StationError {
     StationError::Seen {
         what,
         value,

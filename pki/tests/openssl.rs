@@ -110,10 +110,10 @@ fn a_request_that_openssl_made_is_issued_for_its_key_alone() {
     let factory = factory();
     let path = factory.path();
     let key = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    openssl(path, &[&key[..], &["-out", "device.key"]].concat());
     let request = ["req", "-new", "-key", "device.key", "-subj", "/CN=evil"];
     let extension = ["-addext", "subjectAltName=URI:urn:drover:master:evil"];
     for (format, name) in [("PEM", "1"), ("DER", "2")] {
+        openssl(path, &[&key[..], &["-out", "device.key"]].concat());
         let out = ["-outform", format, "-out", "device.csr"];
         openssl(path, &[&request[..], &extension, &out].concat());
         let issue = ["issue", "--station", "line-1", "--id", name, "--serial", name];

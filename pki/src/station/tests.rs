@@ -95,6 +95,31 @@ fn an_id_or_a_serial_number_seen_twice_is_refused() {
 }
 
 #[test]
+fn a_key_that_another_id_has_is_refused() {
+    let factory = factory();
+    let key = PrivateKey::generate().unwrap();
+    let with_key = |id, serial| IssueRequest {
+        key: KeySource::Device(key.public().clone()),
+        ..request(&factory, id, serial)
+    };
+    let mut station = station(&factory);
+    station.issue(&with_key("a", "1"), NOW).unwrap();
+    let refusal = station.issue(&with_key("b", "2"), NOW).unwrap_err();
+    assert!(matches!(refusal, StationError::Seen { what: "the key", .. }), "{refusal}");
+    assert!(!factory.path().join("b").exists());
+    // Its id and its serial number stay free.
+    station.issue(&request(&factory, "b", "2"), NOW).unwrap();
+}
+
+#[test]
+fn every_character_of_a_serial_number_goes_into_a_certificate() {
+    let factory = factory();
+    let serial = "AZaz09 '()+,-./:=";
+    let issued = station(&factory).issue(&request(&factory, "a", serial), NOW).unwrap();
+    assert_eq!(issued.entry.serial.as_str(), serial);
+}
+
+#[test]
 fn the_identity_of_another_device_is_not_overwritten() {
     let factory = factory();
     station(&factory).issue(&request(&factory, "a", "1"), NOW).unwrap();

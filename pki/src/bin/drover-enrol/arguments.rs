@@ -88,7 +88,7 @@ pub(crate) struct InitStation {
 }
 
 /// Gives one device its identity. OUT becomes its /etc/drover: pki/ with its birth certificate, and
-/// a minion.yml where there is none. An id and a serial number are issued once.
+/// a minion.yml where there is none. An id, a serial number and a key are issued once.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
