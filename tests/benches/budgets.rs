@@ -152,7 +152,8 @@ fn bytes_written(id: u32) -> u64 {
 /// A simulated fleet on one master.
 fn simulated(count: usize) {
     let mut fleet = Fleet::new();
-    fleet.configure_master("acceptance: auto\n");
+    // A real fleet comes from as many addresses as it has devices; this one is behind one.
+    fleet.configure_master("acceptance: auto\nhandshakes: 8192\nhandshakes_per_address: 8192\n");
     fleet.start_master();
     let empty = fleet.master().memory();
     let mut simulator = Simulator::start(&fleet, count);
