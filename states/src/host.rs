@@ -1,11 +1,12 @@
 //! What a state module may reach: the file source, grains and pillar, and (where the device has one)
 //! the container engine. Everything else of the device it reaches by the operating system.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::{Map, Value};
 
-use crate::docker::ContainerEngine;
+use crate::docker::{ContainerEngine, ImageReference};
 use crate::files::FileSource;
 use crate::render::{Context, ExecutionFunctions, Renderer};
 
@@ -15,6 +16,8 @@ pub struct Host {
     context: Context,
     renderer: OnceLock<Renderer>,
     engine: Option<Arc<dyn ContainerEngine>>,
+    /// Images that a dry run would have pulled by now.
+    foretold: Mutex<BTreeSet<String>>,
 }
 
 impl Host {
@@ -26,7 +29,8 @@ impl Host {
         pillar: Map<String, Value>,
     ) -> Self {
         let context = Context::new(grains, pillar);
-        Self { files, context, renderer: OnceLock::new(), engine: None }
+        let (renderer, foretold) = Default::default();
+        Self { files, context, renderer, engine: None, foretold }
     }
 
     /// The same host with functions that templates may call.
@@ -47,6 +51,18 @@ impl Host {
     #[must_use]
     pub fn engine(&self) -> Option<&dyn ContainerEngine> {
         self.engine.as_deref()
+    }
+
+    /// Notes in a dry run that another image would stand under this name from here on.
+    pub(crate) fn foretell_image(&self, reference: &ImageReference) {
+        let mut foretold = self.foretold.lock().unwrap_or_else(PoisonError::into_inner);
+        foretold.insert(reference.to_string());
+    }
+
+    /// Whether an earlier state of this dry run would have brought another image.
+    pub(crate) fn is_image_foretold(&self, reference: &ImageReference) -> bool {
+        let foretold = self.foretold.lock().unwrap_or_else(PoisonError::into_inner);
+        foretold.contains(&reference.to_string())
     }
 
     /// Where `salt://` leads.

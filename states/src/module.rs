@@ -65,6 +65,11 @@ pub trait StateModule: Sized + Send + Sync {
         Map::new()
     }
 
+    /// Notes in `host` what later states of a dry run would find changed.
+    fn foretell(&self, host: &Host, observed: &Self::Observed) {
+        let _ = (host, observed);
+    }
+
     /// What a dry run says: by default the steps, one sentence each.
     fn would(&self, steps: &[Self::Step]) -> String {
         steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
@@ -88,6 +93,7 @@ pub(crate) async fn run<M: StateModule>(module: &M, host: &Host, test: bool) -> 
         Err(failure) => failure.into(),
         Ok(steps) if steps.is_empty() => Outcome::unchanged(module.unchanged(&observed)),
         Ok(steps) if test => {
+            module.foretell(host, &observed);
             Outcome::would(module.would(&steps), module.foretold(&observed, &steps))
         }
         Ok(steps) => module.apply(host, observed, steps).await,

@@ -204,6 +204,10 @@ async fn the_grain_chooses_the_tag_and_a_second_apply_changes_nothing() {
     // The registry gets a newer image under the same tag.
     let before = device.inspect("rfid")["Image"].clone();
     device.push(&["fleet/rfid:live"], &[]);
+    let told = device.run(RFID, "live", true).await;
+    let newer = "Container 'rfid' would be replaced: its image would be a newer one";
+    assert_eq!(told["rfid"]["comment"], newer, "{told:?}");
+    assert_eq!(told["rfid"]["result"], Value::Null, "{told:?}");
     let moved = device.apply(RFID, "live").await;
     assert_eq!(moved[&image("live")]["changes"]["image"]["old"], before, "{moved:?}");
     assert_eq!(moved["rfid"]["changes"]["image"]["old"], before, "{moved:?}");

@@ -20,6 +20,8 @@ pub(super) enum Difference {
     Environment(Vec<String>),
     /// The image's name stands for another image now.
     Image { old: String, new: String },
+    /// A dry run: a newer image would have been pulled under the name by now.
+    NewerImage,
     /// The spec it was made from named more than the present one.
     NoLongerNamed,
     /// It was not made by a state, so what it was made with is unknown.
@@ -35,6 +37,7 @@ impl fmt::Display for Difference {
             Self::Property { name, old, new, .. } => write!(f, "{name} {old} is to be {new}"),
             Self::Environment(names) => write!(f, "environment: {}", names.join(", ")),
             Self::Image { old, new } => write!(f, "image {} is now {}", short(old), short(new)),
+            Self::NewerImage => write!(f, "its image would be a newer one"),
             Self::NoLongerNamed => write!(f, "it has settings that are no longer named"),
             Self::Foreign => write!(f, "it was not made by Drover"),
         }
@@ -90,7 +93,7 @@ pub(super) fn as_changes(differences: &[Difference]) -> Map<String, Value> {
             Difference::Image { old, new } => {
                 ("Image", "Id".to_owned(), json!({"old": old, "new": new}))
             }
-            Difference::NoLongerNamed | Difference::Foreign => continue,
+            Difference::NewerImage | Difference::NoLongerNamed | Difference::Foreign => continue,
         };
         if let Value::Object(section) = changes.entry(section).or_insert_with(|| json!({})) {
             section.insert(name, change);

@@ -172,6 +172,12 @@ impl StateModule for Present {
         }
     }
 
+    fn foretell(&self, host: &Host, observed: &Sought) {
+        if observed.newest == Newest::Other {
+            host.foretell_image(&self.reference);
+        }
+    }
+
     async fn watched(&self, host: &Host, test: bool) -> Option<Outcome> {
         Some(match self.seek(host, true).await {
             Err(error) => Outcome::failed(in_words(&error)),
@@ -179,7 +185,10 @@ impl StateModule for Present {
                 let steps = self.steps(&sought);
                 match steps.is_empty() {
                     true => Outcome::unchanged(self.unchanged(&sought)),
-                    false if test => Outcome::would(self.would(&steps), Map::new()),
+                    false if test => {
+                        self.foretell(host, &sought);
+                        Outcome::would(self.would(&steps), Map::new())
+                    }
                     false => self.apply(host, sought, steps).await,
                 }
             }

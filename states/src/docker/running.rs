@@ -41,6 +41,8 @@ enum OnWatch {
 pub struct Observed {
     standing: Standing,
     image: Option<String>,
+    /// A dry run's earlier state would have pulled a newer one.
+    is_newer_foretold: bool,
 }
 
 /// One step towards the container that is wanted.
@@ -134,7 +136,11 @@ impl Running {
         observed: &Observed,
         container: &ContainerInspectResponse,
     ) -> Vec<Difference> {
-        differences(&self.spec, observed.image.as_deref(), container)
+        let mut found = differences(&self.spec, observed.image.as_deref(), container);
+        if observed.is_newer_foretold {
+            found.push(Difference::NewerImage);
+        }
+        found
     }
 
     fn steps(&self, observed: &Observed, force: bool) -> Vec<Step> {
@@ -328,7 +334,11 @@ impl StateModule for Running {
         let engine = super::engine_of(host)?;
         let image = engine.image(&self.spec.image).await?;
         let standing = Standing::observe(engine, &self.name).await?;
-        Ok(Observed { standing, image: image.and_then(|image| image.id) })
+        Ok(Observed {
+            standing,
+            image: image.and_then(|image| image.id),
+            is_newer_foretold: host.is_image_foretold(&self.spec.image),
+        })
     }
 
     fn diff(&self, observed: &Observed) -> Result<Vec<Step>, Failure> {

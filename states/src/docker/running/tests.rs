@@ -4,6 +4,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Running;
+use crate::docker::ImagePresent;
 use crate::docker::engine::memory::{Conduct, MemoryEngine};
 use crate::files::memory::MemoryFiles;
 use crate::host::Host;
@@ -102,6 +103,24 @@ async fn dry_run_tells_and_touches_nothing() {
         json!({"container": {"Config": {"Cmd": {"old": null, "new": ["b"]}}}})
     );
     assert_eq!(device.engine.world().calls.len(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dry_run_foretells_a_replacement_by_an_image_that_would_be_pulled_before() {
+    let device = Device::new();
+    device.apply(json!({"image": "app:1"})).await;
+    device.engine.world().registry.insert("app:1".to_owned(), "id-3".to_owned());
+    let values = json!({"force": true});
+    let mut arguments = Arguments::new("app:1", values.as_object().unwrap());
+    let image = ImagePresent::parse(&mut arguments);
+    assert_eq!(run(&image, &device.host, true).await.result, None);
+
+    let told = device.run(json!({"image": "app:1"}), true).await;
+    assert_eq!(told.result, None);
+    assert_eq!(told.comment, "Container 'rfid' would be replaced: its image would be a newer one");
+    // Another image's container stays as it is.
+    let other = device.run(json!({"image": "app:2"}), true).await;
+    assert!(!other.comment.contains("newer"), "{}", other.comment);
 }
 
 #[tokio::test(start_paused = true)]
