@@ -283,10 +283,30 @@ async fn source_is_rendered_and_shown_as_a_diff() {
 }
 
 #[tokio::test]
-async fn file_that_cannot_be_reached_fails_in_a_dry_run_too() {
-    let text = "/nowhere/at/all:\n  file.managed:\n    - contents: x\n";
-    for returned in [test_run(text).await, run(text).await] {
-        assert_eq!(told(&returned), ["/nowhere/at/all: false Parent directory not present"]);
-    }
+async fn dry_run_takes_a_missing_parent_for_one_that_an_earlier_state_makes() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = directory.path().join("made");
+    let made = made.display();
+    let text = format!(
+        "{made}: file.directory\n{made}/in: file.directory\n{made}/in/file:\n  file.managed:\n    - contents: x\n{made}/link:\n  file.symlink:\n    - target: file\n"
+    );
+    let foretold = test_run(&text).await;
+    assert!(foretold.0.values().all(|state| state["result"].is_null()), "{:?}", told(&foretold));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    let done = run(&text).await;
+    assert!(done.0.values().all(|state| state["result"] == true), "{:?}", told(&done));
+}
+
+#[tokio::test]
+async fn file_without_a_directory_to_be_in_fails() {
+    let text = "/nowhere/at/all:\n  file.managed:\n    - contents: x\n/nowhere/at/link:\n  file.symlink:\n    - target: x\n/nowhere/at/dir: file.directory\n";
+    assert_eq!(
+        told(&run(text).await),
+        [
+            "/nowhere/at/all: false Parent directory not present",
+            "/nowhere/at/link: false Directory /nowhere/at for symlink is not present",
+            "/nowhere/at/dir: false No directory to create /nowhere/at/dir in",
+        ]
+    );
     assert!(!Path::new("/nowhere").exists());
 }

@@ -95,11 +95,6 @@ impl StateModule for Directory {
             return Err(Failure::new(message));
         }
         if !observed.is_there {
-            let parent = path.parent().unwrap_or(Path::new("/"));
-            if !self.makedirs && !parent.is_dir() {
-                let message = format!("No directory to create {} in", path.display());
-                return Err(Failure::new(message));
-            }
             return Ok(vec![Step::Make(path.clone())]);
         }
         let changes = self.wanted.changes(observed.attributes, observed.wanted);
@@ -107,6 +102,12 @@ impl StateModule for Directory {
     }
 
     async fn apply(&self, _host: &Host, observed: Observed, steps: Vec<Step>) -> Outcome {
+        let parent = self.path.parent().unwrap_or(Path::new("/"));
+        // Not in a dry run, where an earlier state may be the one that makes it.
+        if !observed.is_there && !self.makedirs && !parent.is_dir() {
+            let path = self.path.display();
+            return Outcome::failed(format!("No directory to create {path} in"));
+        }
         let done = make_directories(&self.path, observed.wanted)
             .and_then(|()| set_attributes(&self.path, observed.wanted));
         match done {

@@ -194,9 +194,6 @@ impl StateModule for Managed {
             if !self.create {
                 return Ok(steps);
             }
-            if !observed.has_parent && !self.makedirs {
-                return Err(Failure::new("Parent directory not present"));
-            }
             steps.push(Step::Create(path.clone()));
         } else if let (Some(old), Some(new)) = (&observed.content, &observed.wanted_content)
             && old != new
@@ -211,6 +208,10 @@ impl StateModule for Managed {
     }
 
     async fn apply(&self, _host: &Host, observed: Observed, steps: Vec<Step>) -> Outcome {
+        // Not in a dry run, where an earlier state may be the one that makes it.
+        if observed.attributes.is_none() && !observed.has_parent && !self.makedirs {
+            return Outcome::failed("Parent directory not present".to_owned());
+        }
         match self.write(&observed, &steps) {
             Ok(()) => {
                 let comment = format!("File {} updated", self.path.display());

@@ -98,14 +98,15 @@ impl StateModule for Symlink {
             }
             Present::Nothing | Present::Link(_) | Present::File => {}
         }
-        if !self.makedirs && !parent(&self.path).is_dir() {
-            let parent = parent(&self.path).display();
-            return Err(Failure::new(format!("Directory {parent} for symlink is not present")));
-        }
         Ok(vec![Link(format!("Symlink {path} to {target} is set for creation"))])
     }
 
     async fn apply(&self, _host: &Host, observed: Present, steps: Vec<Link>) -> Outcome {
+        // Not in a dry run, where an earlier state may be the one that makes it.
+        if !self.makedirs && !parent(&self.path).is_dir() {
+            let parent = parent(&self.path).display();
+            return Outcome::failed(format!("Directory {parent} for symlink is not present"));
+        }
         match self.make() {
             Ok(()) => {
                 let (path, target) = (self.path.display(), self.target.display());
