@@ -45,9 +45,12 @@ impl Command {
     }
 
     /// An operator who names a time for the command means it, also where it is longer than the job's.
-    fn time_limit(&self, of_job: Duration) -> Duration {
-        // The command's own end comes first, so that its output is kept.
-        self.timeout.unwrap_or(of_job).saturating_add(Duration::from_secs(5))
+    fn time_limit(&self, of_job: Duration, of_device: Duration) -> Duration {
+        match self.timeout {
+            None if of_job < of_device => of_job,
+            // The command's own end comes first, so that its output is kept.
+            own => own.unwrap_or(of_job).saturating_add(Duration::from_secs(5)),
+        }
     }
 
     async fn run(
@@ -129,8 +132,8 @@ macro_rules! command_function {
                 Command::parse(arguments).map(Self)
             }
 
-            fn time_limit(&self, of_job: Duration, _: &Device) -> Duration {
-                self.0.time_limit(of_job)
+            fn time_limit(&self, of_job: Duration, device: &Device) -> Duration {
+                self.0.time_limit(of_job, device.config().job_timeout)
             }
 
             async fn run(self, device: &Device) -> Reply {
@@ -178,6 +181,21 @@ command_function! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_ends_in_its_own_time_unless_the_command_names_another() {
+        let limit = |keyword: Value, of_job| {
+            let keyword = keyword.as_object().unwrap().clone();
+            let mut arguments = Arguments::new("cmd.run", vec![json!("true")], keyword);
+            let command = Command::parse(&mut arguments).unwrap();
+            let of_device = Duration::from_secs(300);
+            command.time_limit(Duration::from_secs(of_job), of_device).as_secs()
+        };
+        assert_eq!(limit(json!({}), 2), 2);
+        assert_eq!(limit(json!({"timeout": 10}), 2), 15);
+        // The device's own limit ends the command first, and its output is kept.
+        assert_eq!(limit(json!({}), 300), 305);
+    }
 
     #[test]
     fn the_environment_is_a_map_or_a_list_of_maps() {
