@@ -13,7 +13,7 @@ use drover_proto::{
 };
 use serde_json::json;
 use thiserror::Error;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 
 use crate::config::Config;
 
@@ -69,14 +69,21 @@ impl LocalBus {
 }
 
 async fn serve(mut intake: Intake, id: MinionId, events: mpsc::Sender<OutboxItem>) {
+    let mut dropped = intake.watch_refused();
+    // Messages that were taken, and were no event.
+    let mut unread = 0;
     let mut told = 0;
-    // Nothing can have been refused before something came: no timer runs on a bus that nobody uses.
+    // No timer runs on a bus that nobody uses.
     let mut active = false;
     loop {
-        let received = if active {
-            timeout(QUIET, intake.recv()).await.ok()
-        } else {
-            Some(intake.recv().await)
+        let received = tokio::select! {
+            received = intake.recv() => Some(received),
+            () = tokio::time::sleep(QUIET), if active => None,
+            // What else was refused is told with it, when it is quiet again.
+            Ok(()) = dropped.changed(), if !active => {
+                active = true;
+                continue;
+            }
         };
         active = received.is_some();
         if let Some((tag, data)) = received {
@@ -86,10 +93,13 @@ async fn serve(mut intake: Intake, id: MinionId, events: mpsc::Sender<OutboxItem
                         return;
                     }
                 }
-                Err(why) => tracing::warn!("a local program: {}", crate::error_chain(&why)),
+                Err(why) => {
+                    unread += 1;
+                    tracing::warn!("a local program: {}", crate::error_chain(&why));
+                }
             }
         }
-        let refused = intake.refused();
+        let refused = unread + *dropped.borrow_and_update();
         if refused > told {
             let data = json!({ "count": refused - told });
             told = refused;
@@ -120,12 +130,30 @@ fn application_event(id: &MinionId, frames: &[Bytes]) -> Result<OutboxEvent, Ref
 
 #[cfg(test)]
 mod tests {
+    use zeromq::{Socket, SocketSend, ZmqMessage};
+
     use super::*;
 
     fn event(tag: &str) -> Result<OutboxEvent, RefusedEvent> {
         let data = Bytes::from_static(&[0x81, 0xa1, b'n', 0x01]);
         let id = "rfid-1".parse().unwrap();
         application_event(&id, &[Bytes::copy_from_slice(tag.as_bytes()), data])
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_told_though_nothing_follows_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.ipc");
+        let intake = Intake::bind(&path, BusLimits::default()).await.unwrap();
+        let (sender, mut events) = mpsc::channel(QUEUE);
+        tokio::spawn(serve(intake, "rfid-1".parse().unwrap(), sender));
+        let mut program = zeromq::PushSocket::new();
+        program.connect(&format!("ipc://{}", path.display())).await.unwrap();
+        let mut message = ZmqMessage::from("t");
+        message.push_back(vec![0; 2 << 20].into());
+        program.send(message).await.unwrap();
+        let OutboxItem::Agent(told) = events.recv().await.unwrap() else { panic!("an event") };
+        assert_eq!((told.path.as_str(), told.data), (REFUSED, json!({"count": 1})));
     }
 
     #[test]

@@ -7,13 +7,13 @@ mod lane;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::io::BufReader;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -136,10 +136,17 @@ impl Intake {
         }
     }
 
-    /// How many messages were dropped because their program sent too many.
+    /// How many messages were dropped because their program sent too many, or one that breaks the
+    /// rules: that one's connection is closed, and what follows on it is lost uncounted.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.front.refused.load(Ordering::Relaxed)
+        *self.front.refused.borrow()
+    }
+
+    /// The same, for whoever waits until it grows.
+    #[must_use]
+    pub fn watch_refused(&self) -> watch::Receiver<u64> {
+        self.front.refused.subscribe()
     }
 }
 
@@ -148,7 +155,7 @@ struct Front {
     path: PathBuf,
     inner: PathBuf,
     task: AbortHandle,
-    refused: Arc<AtomicU64>,
+    refused: watch::Sender<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -174,8 +181,8 @@ impl Front {
         socket.bind_listener(behind).await.map_err(|error| failed(&error))?;
         let listener = socket::listen(path).map_err(unusable)?;
         let listener = UnixListener::from_std(listener).map_err(|error| failed(&error))?;
-        let refused = Arc::new(AtomicU64::new(0));
-        let bus = Bus { inner: inner.into(), direction, limits, refused: Arc::clone(&refused) };
+        let refused = watch::Sender::new(0);
+        let bus = Bus { inner: inner.into(), direction, limits, refused: refused.clone() };
         let task = tokio::spawn(bus.accept(listener)).abort_handle();
         Ok(Self { path: path.to_owned(), inner: inner.to_owned(), task, refused })
     }
@@ -197,7 +204,7 @@ struct Bus {
     inner: Arc<Path>,
     direction: Direction,
     limits: BusLimits,
-    refused: Arc<AtomicU64>,
+    refused: watch::Sender<u64>,
 }
 
 impl Bus {
@@ -229,7 +236,14 @@ impl Bus {
         match opened {
             Ok(opened) => {
                 let end = lane::carry(opened, self.direction, self.limits, &self.refused).await;
-                debug!(reason = %end, "local program disconnected");
+                match end {
+                    lane::LaneEnd::Violation(_) | lane::LaneEnd::TooManySubscriptions(_) => {
+                        warn!(reason = %end, "local program cut off");
+                    }
+                    lane::LaneEnd::Closed | lane::LaneEnd::Io(_) => {
+                        debug!(reason = %end, "local program disconnected");
+                    }
+                }
             }
             Err(error) => warn!(%error, "local program turned away"),
         }

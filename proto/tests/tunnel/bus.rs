@@ -141,6 +141,21 @@ async fn a_program_that_sends_too_much_is_refused_with_a_count() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_too_large_is_counted_and_told_at_once() {
+    let (_directory, path) = place();
+    let mut intake = Intake::bind(&path, BusLimits::default()).await.unwrap();
+    let mut refused = intake.watch_refused();
+    let mut program = raw(&path, SocketType::Push).await;
+    let two_megabytes = [&[2], (2u64 << 20).to_be_bytes().as_slice()].concat();
+    let sent = [b"\x01\x01a\x00\x01b\x01\x01t".as_slice(), &two_megabytes].concat();
+    program.write_all(&sent).await.unwrap();
+    soon(refused.changed()).await.unwrap();
+    assert_eq!(intake.refused(), 1);
+    assert_eq!(&soon(intake.recv()).await.0[..], b"a");
+    assert!(is_closed(&mut program).await);
+}
+
+#[tokio::test]
 async fn a_program_that_breaks_the_protocol_loses_its_connection_alone() {
     let (_directory, path) = place();
     let mut intake = Intake::bind(&path, BusLimits::default()).await.unwrap();

@@ -1,13 +1,13 @@
 //! What passes between a local program and the crate's socket, in either direction.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -41,7 +41,7 @@ pub(super) async fn carry(
     opened: Opened,
     direction: Direction,
     limits: BusLimits,
-    refused: &AtomicU64,
+    refused: &watch::Sender<u64>,
 ) -> LaneEnd {
     let Opened { program, inner, from_program, to_program } = opened;
     let (from, to) = program.into_split();
@@ -91,7 +91,7 @@ async fn take_messages(
     mut to: impl AsyncWrite + Unpin,
     early: &[u8],
     limits: BusLimits,
-    refused: &AtomicU64,
+    refused: &watch::Sender<u64>,
 ) -> Result<(), LaneEnd> {
     let mut sieve = Sieve::new(FrameLimits::bus());
     let mut rate = limits.messages_per_second.map(Rate::new);
@@ -99,12 +99,18 @@ async fn take_messages(
     let mut kept = BytesMut::new();
     loop {
         let now = Instant::now();
-        let dropped = sieve.sift(&chunk, &mut kept, |_| match &mut rate {
+        let sifted = sieve.sift(&chunk, &mut kept, |_| match &mut rate {
             Some(rate) => rate.allows(now),
             None => true,
-        })?;
-        refused.fetch_add(dropped, Ordering::Relaxed);
+        });
+        // The message that breaks the rules is refused too.
+        let dropped = *sifted.as_ref().unwrap_or(&1);
+        if dropped > 0 {
+            refused.send_modify(|refused| *refused += dropped);
+        }
+        // Whole messages before one that breaks the rules still count.
         to.write_all(&kept).await?;
+        sifted?;
         kept.clear();
         chunk.clear();
         chunk.reserve(CHUNK);
