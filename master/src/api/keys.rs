@@ -90,8 +90,10 @@ async fn import(State(master): State<Master>, manifest: Bytes) -> Result<Json<Im
     let Ok(Value::Object(report)) = serde_json::to_value(&import) else {
         return Err(ApiError::conflict("devices of the manifest are refused"));
     };
+    let devices = if count == 1 { "1 device" } else { &format!("{count} devices") };
+    let are = if count == 1 { "is" } else { "are" };
     Err(ApiError::conflict(format!(
-        "{count} devices of the manifest are refused, the others are registered"
+        "{devices} of the manifest {are} refused, the others are registered"
     ))
     .hint("a device with a new key or station: `drover key delete` its id first")
     .with(Map::from_iter(report)))

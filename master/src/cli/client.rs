@@ -54,10 +54,15 @@ impl Client {
         json(response).await
     }
 
-    /// Posts what is not JSON.
+    /// Posts what is not JSON. A conflict that names what is refused tells of the rest too, and is an answer.
     pub(super) async fn post_file(&mut self, path: &str, body: Bytes) -> Result<Value, Failure> {
         let response = self.send(Method::POST, path, Some(body)).await?;
-        json(response).await
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        match serde_json::from_slice::<Value>(&body) {
+            Ok(told) if status == StatusCode::CONFLICT && told["refused"].is_array() => Ok(told),
+            Ok(_) | Err(_) => answer(status, &body),
+        }
     }
 
     pub(super) async fn delete(&mut self, path: &str) -> Result<Value, Failure> {
@@ -124,13 +129,17 @@ fn socket_of(directory: &Path) -> Result<PathBuf, Failure> {
 async fn json(response: Response<Incoming>) -> Result<Value, Failure> {
     let status = response.status();
     let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+    answer(status, &body)
+}
+
+fn answer(status: StatusCode, body: &[u8]) -> Result<Value, Failure> {
     if !status.is_success() {
-        return Err(refusal(status, &body));
+        return Err(refusal(status, body));
     }
     if body.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&body)
+    serde_json::from_slice(body)
         .map_err(|error| Failure::failed("the master's answer is not JSON").because(error))
 }
 
@@ -140,17 +149,12 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
         .as_str()
         .map_or_else(|| format!("the master answered {status}"), str::to_owned);
     let failure = match status {
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Failure::wrong(message),
+        StatusCode::BAD_REQUEST => Failure::wrong(message),
+        StatusCode::NOT_FOUND => Failure::missing(message),
         _ => Failure::failed(message),
     };
     let causes = body["causes"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let failure = causes.fold(failure, Failure::because);
-    // A manifest of which a part was refused.
-    let refused = body["refused"].as_array().into_iter().flatten();
-    let failure = refused.fold(failure, |failure, one| {
-        let (id, reason) = (one["id"].as_str(), one["reason"].as_str());
-        failure.because(format_args!("{}: {}", id.unwrap_or_default(), reason.unwrap_or_default()))
-    });
     match body["hint"].as_str() {
         Some(hint) => failure.hint(hint),
         None => failure,
@@ -250,6 +254,14 @@ fn escape_into(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_there_ends_with_status_3() {
+        let body = br#"{"message": "there is no job `1`", "hint": "list them"}"#;
+        let failure = refusal(StatusCode::NOT_FOUND, body);
+        let Failure::Told(told) = failure else { panic!("it is told") };
+        assert_eq!((told.status, told.message.as_str()), (3, "there is no job `1`"));
+    }
 
     #[test]
     fn queries_are_escaped() {

@@ -35,6 +35,11 @@ impl Failure {
         Self::Told(Box::new(Told { message: message.into(), status: 2, ..Told::default() }))
     }
 
+    /// Status 3: there is no such thing.
+    pub(super) fn missing(message: impl Into<String>) -> Self {
+        Self::Told(Box::new(Told { message: message.into(), status: 3, ..Told::default() }))
+    }
+
     /// Status 2, with the place in the expression.
     pub(super) fn target(text: &str, error: &TargetError) -> Self {
         let mark = " ".repeat(error.position);

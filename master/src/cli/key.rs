@@ -171,17 +171,34 @@ async fn import(mut client: Client, printer: &Printer, file: &Path) -> Result<Ou
             .hint("`drover-enrol manifest --station DIR --out FILE` writes one")
     })?;
     let told = client.post_file("/v1/manifests", Bytes::from(manifest)).await?;
-    printer.print(&told, Format::Table, imported)?;
-    for refused in told["refused"].as_array().into_iter().flatten() {
-        printer.note(&format!("{}: {}", cell(&refused["id"]), cell(&refused["reason"])));
+    let report = report(&told);
+    printer.print(&report, Format::Table, imported)?;
+    let refused = report["refused"].as_array().map_or(&[][..], Vec::as_slice);
+    for one in refused {
+        printer.note(&format!("{}: {}", cell(&one["id"]), cell(&one["reason"])));
     }
-    let has_refused = told["refused"].as_array().is_some_and(|refused| !refused.is_empty());
-    Ok(if has_refused { Outcome::Failed } else { Outcome::Success })
+    if refused.is_empty() {
+        return Ok(Outcome::Success);
+    }
+    if let Some(hint) = told["hint"].as_str() {
+        printer.note(&format!("hint: {hint}"));
+    }
+    Ok(Outcome::Failed)
+}
+
+/// What became of each device, without the words that a refusal brings along.
+fn report(told: &Value) -> Value {
+    let parts = ["station", "number", "registered", "known", "refused"];
+    parts.into_iter().map(|part| (part.to_owned(), told[part].clone())).collect()
 }
 
 fn imported(told: &Value, _: Style) -> String {
+    let refused = match told["refused"].as_array().map_or(0, Vec::len) {
+        0 => String::new(),
+        refused => format!(", {refused} refused"),
+    };
     format!(
-        "manifest {} of station {}: {} registered, {} known before\n",
+        "manifest {} of station {}: {} registered, {} known before{refused}\n",
         cell(&told["number"]),
         cell(&told["station"]),
         ids(&told["registered"]).len(),
@@ -237,5 +254,17 @@ mod tests {
     fn an_import_is_told_in_a_sentence() {
         let told = json!({ "station": "line-1", "number": 3, "registered": ["a", "b"], "known": [], "refused": [] });
         assert_snapshot!(imported(&told, Style::default()), @"manifest 3 of station line-1: 2 registered, 0 known before");
+    }
+
+    #[test]
+    fn an_import_with_a_refused_device_tells_of_the_others_too() {
+        let told = json!({
+            "message": "1 device of the manifest is refused", "hint": "delete it",
+            "station": "line-1", "number": 3, "registered": ["a"], "known": [],
+            "refused": [{ "id": "b", "reason": "it was deleted" }],
+        });
+        let report = report(&told);
+        assert!(report["message"].is_null() && report["refused"][0]["id"] == "b", "{report}");
+        assert_snapshot!(imported(&report, Style::default()), @"manifest 3 of station line-1: 1 registered, 0 known before, 1 refused");
     }
 }
