@@ -23,7 +23,7 @@ pub(super) async fn minions(
     let query = with_target(Query::new("/v1/minions"), target)?;
     let minions = client.get(query.as_str()).await?;
     printer.print(&minions, Format::Table, minions_table)?;
-    Ok(found(target, &minions))
+    Ok(found(printer, target, &minions))
 }
 
 pub(super) async fn presence(
@@ -39,7 +39,7 @@ pub(super) async fn presence(
         });
         render(&["minion", "presence", "since"], rows, style)
     })?;
-    Ok(found(target, &presence))
+    Ok(found(printer, target, &presence))
 }
 
 pub(super) fn with_target(query: Query, target: &Target) -> Result<Query, Failure> {
@@ -54,9 +54,15 @@ pub(super) fn with_target(query: Query, target: &Target) -> Result<Query, Failur
 }
 
 /// Nothing is only a miss where something was asked for.
-fn found(target: &Target, answer: &Value) -> Outcome {
+fn found(printer: &Printer, target: &Target, answer: &Value) -> Outcome {
     let is_empty = answer.as_object().is_none_or(serde_json::Map::is_empty);
-    if is_empty && target.target.is_some() { Outcome::NothingMatched } else { Outcome::Success }
+    match &target.target {
+        Some(text) if is_empty => {
+            printer.note(&format!("no minion matches `{text}`"));
+            Outcome::NothingMatched
+        }
+        Some(_) | None => Outcome::Success,
+    }
 }
 
 fn sorted(value: &Value) -> Vec<(&String, &Value)> {
