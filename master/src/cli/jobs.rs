@@ -11,7 +11,7 @@ use super::{
     output::{
         Printer,
         style::Style,
-        table::{cell, render, time},
+        table::{cell, cut, render, time},
     },
 };
 
@@ -59,7 +59,7 @@ fn jobs_table(jobs: &Value, style: Style) -> String {
             time(&job["ts"]),
             cell(&job["user"]),
             cell(&job["tgt"]),
-            call(job),
+            cut(call(job)),
             ids(&job["minions"]).len().to_string(),
         ]
     });
@@ -83,7 +83,7 @@ fn job_table(job: &Value, style: Style) -> String {
             cell(&minion["state"]),
             cell(&minion["retcode"]),
             time(&minion["ts"]),
-            cell(&minion["return"]),
+            cut(cell(&minion["return"])),
         ]
     });
     let table = render(&["minion", "state", "code", "at", "return"], rows, style);

@@ -12,7 +12,7 @@ use super::{
     output::{
         Printer,
         style::Style,
-        table::{cell, render, time},
+        table::{cell, cut, render, time},
     },
 };
 
@@ -45,7 +45,7 @@ fn pending_table(pending: &Value, style: Style) -> String {
     let rows = pending.as_array().into_iter().flatten().map(|job| {
         vec![
             cell(&job["minion"]),
-            call(job),
+            cut(call(job)),
             time(&job["queued"]),
             time(&job["expires"]),
             cell(&job["jid"]),

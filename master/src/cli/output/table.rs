@@ -36,11 +36,33 @@ pub(in crate::cli) fn cell(value: &Value) -> String {
     }
 }
 
+/// The longest text in a cell of a table whose rows are read at a glance.
+const LONGEST: usize = 60;
+
+/// The beginning of a long text; JSON and YAML have all of it.
+pub(in crate::cli) fn cut(text: String) -> String {
+    match text.char_indices().nth(LONGEST - 1) {
+        Some((end, last)) if end + last.len_utf8() < text.len() => format!("{}…", &text[..end]),
+        Some(_) | None => text,
+    }
+}
+
 /// A time to the second.
 pub(in crate::cli) fn time(value: &Value) -> String {
     let text = value.as_str().unwrap_or_default();
     match text.parse::<jiff::Timestamp>() {
         Ok(at) => at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
         Err(_) => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_to_a_cells_length() {
+        assert_eq!(cut("ü".repeat(60)), "ü".repeat(60));
+        assert_eq!(cut("ü".repeat(61)), "ü".repeat(59) + "…");
     }
 }
