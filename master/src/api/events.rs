@@ -24,7 +24,11 @@ use super::{
     ApiError,
     stream::{ClientGone, Lines, ndjson},
 };
-use crate::{bus::check_own_tag, master::Master, store::Store};
+use crate::{
+    bus::check_own_tag,
+    master::Master,
+    store::{ReadError, Store},
+};
 
 /// Events read at a time.
 const CHUNK: usize = 512;
@@ -57,7 +61,10 @@ async fn read(
         Some(Since::Seq(seq)) => seq.saturating_sub(1),
         Some(Since::Time(time)) => before(&store, time).await?,
         None if reading.follow => store.last_seq(),
-        None => 0,
+        None => match reading.limit {
+            Some(limit) => reading.before_newest(&store, limit).await?,
+            None => 0,
+        },
     };
     Ok(ndjson(async move |out| reading.write(&store, after, &out).await))
 }
@@ -89,6 +96,30 @@ impl Reading {
             }
         }
         Ok(reading)
+    }
+
+    /// The seq of the last event before the newest `count` that are taken.
+    async fn before_newest(&self, store: &Store, count: u64) -> Result<u64, ReadError> {
+        let first = store.first_seq()?;
+        let (mut high, mut left) = (store.last_seq(), count);
+        while left > 0 && high >= first.max(1) {
+            let low = high.saturating_sub(CHUNK as u64);
+            let (mut after, mut taken) = (low, Vec::new());
+            while after < high {
+                let events = store.events(after, CHUNK).await?;
+                let Some(last) = events.last() else { break };
+                after = last.seq;
+                let wanted = events.iter().filter(|event| event.seq <= high && self.takes(event));
+                taken.extend(wanted.map(|event| event.seq));
+            }
+            let here = usize::try_from(left).unwrap_or(usize::MAX);
+            if let Some(at) = taken.len().checked_sub(here) {
+                return Ok(taken[at].saturating_sub(1));
+            }
+            left -= taken.len() as u64;
+            high = low;
+        }
+        Ok(high)
     }
 
     async fn write(self, store: &Store, mut after: u64, out: &Lines) -> Result<(), ClientGone> {
@@ -160,4 +191,29 @@ async fn send(
     })?;
     let seq = master.store.append(NewEvent::new(tag, minion, data)).await?;
     Ok((StatusCode::CREATED, Json(json!({ "seq": seq }))))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::Retention;
+
+    #[tokio::test]
+    async fn a_limit_without_a_beginning_means_the_newest_events() {
+        let directory = TempDir::new().unwrap();
+        let store = Store::open(directory.path(), Retention::default()).unwrap();
+        for n in 1..=6 {
+            let tag = if n % 2 == 0 { "site/even" } else { "site/odd" };
+            store.append(NewEvent::new(tag.parse().unwrap(), None, json!(n))).await.unwrap();
+        }
+        let query = |tag: &str| vec![("tag".to_owned(), tag.to_owned())];
+        let even = Reading::parse(query("site/even")).unwrap();
+        assert_eq!(even.before_newest(&store, 2).await.unwrap(), 3);
+        let all = Reading::parse(Vec::new()).unwrap();
+        assert_eq!(all.before_newest(&store, 2).await.unwrap(), 4);
+        assert_eq!(all.before_newest(&store, 100).await.unwrap(), 0);
+        assert_eq!(all.before_newest(&store, 0).await.unwrap(), 6);
+    }
 }

@@ -60,6 +60,12 @@ fn point(text: &str) -> Result<String, Failure> {
     if text.parse::<u64>().is_ok() || text.parse::<jiff::Timestamp>().is_ok() {
         return Ok(text.to_owned());
     }
+    // A day or a minute, in UTC as times are shown.
+    if let Ok(civil) = text.parse::<jiff::civil::DateTime>()
+        && let Ok(at) = civil.to_zoned(jiff::tz::TimeZone::UTC)
+    {
+        return Ok(at.timestamp().to_string());
+    }
     let wrong = || {
         Failure::wrong(format!("`{text}` is no time"))
             .hint("write 2026-11-23T02:37:05Z, or 15m for what is younger, or a sequence number")
@@ -129,6 +135,8 @@ mod tests {
     fn points_in_time_are_numbers_times_or_durations() {
         assert_eq!(point("17").unwrap(), "17");
         assert_eq!(point("2026-11-23T02:37:05Z").unwrap(), "2026-11-23T02:37:05Z");
+        assert_eq!(point("2026-11-23").unwrap(), "2026-11-23T00:00:00Z");
+        assert_eq!(point("2026-11-23 04:54").unwrap(), "2026-11-23T04:54:00Z");
         assert!(point("15m").unwrap().ends_with('Z'));
         assert!(point("yesterday").is_err());
     }
