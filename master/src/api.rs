@@ -34,6 +34,7 @@ pub fn router(master: Master, others: Router) -> Router {
         .with_state(master)
         .merge(others)
         .fallback(error::not_found)
+        .method_not_allowed_fallback(error::not_allowed)
 }
 
 /// Opens the API's socket: 0660, for the master's user and the group, in a directory of 0750.

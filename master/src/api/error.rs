@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use axum::{
     Json,
     extract::rejection::{JsonRejection, QueryRejection},
-    http::{StatusCode, Uri},
+    http::{Method, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use drover_proto::target::TargetError;
@@ -105,6 +105,13 @@ pub(super) async fn not_found(uri: Uri) -> ApiError {
         .hint("`GET /v1/openapi.json` lists what there is")
 }
 
+/// For methods that a path does not take.
+pub(super) async fn not_allowed(method: Method, uri: Uri) -> ApiError {
+    let message = format!("`{}` does not take {method}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
+        .hint("`GET /v1/openapi.json` lists what there is")
+}
+
 impl From<TargetError> for ApiError {
     fn from(error: TargetError) -> Self {
         let position = Map::from_iter([("position".to_owned(), error.position.into())]);
@@ -176,5 +183,20 @@ impl From<JsonRejection> for ApiError {
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
         Self::wrong(rejection.body_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::CONTENT_TYPE;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_method_that_is_not_allowed_is_told_in_json() {
+        let uri = Uri::from_static("/v1/keys");
+        let response = not_allowed(Method::PUT, uri).await.into_response();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
     }
 }

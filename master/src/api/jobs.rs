@@ -15,7 +15,7 @@ use axum::{
 use drover_proto::{
     MinionId,
     id::JobId,
-    job::{JobRecord, JobRequest, JobState},
+    job::{JobRecord, JobRequest, JobState, TargetType},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,13 +46,40 @@ struct Follow {
     patience: Patience,
 }
 
+/// A [`JobRequest`] of a client, which is told of a misspelt field instead of being half understood.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    tgt: String,
+    #[serde(default)]
+    tgt_type: TargetType,
+    fun: String,
+    #[serde(default)]
+    arg: Vec<Value>,
+    #[serde(default)]
+    kwarg: Map<String, Value>,
+    job_timeout: Option<u64>,
+    #[serde(default)]
+    pending: bool,
+    ttl: Option<u64>,
+    #[serde(default)]
+    user: String,
+}
+
+impl From<Asked> for JobRequest {
+    fn from(asked: Asked) -> Self {
+        let Asked { tgt, tgt_type, fun, arg, kwarg, job_timeout, pending, ttl, user } = asked;
+        Self { tgt, tgt_type, fun, arg, kwarg, job_timeout, pending, ttl, user }
+    }
+}
+
 async fn start(
     State(master): State<Master>,
     query: Result<Query<Follow>, QueryRejection>,
-    request: Result<Json<JobRequest>, JsonRejection>,
+    request: Result<Json<Asked>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let Query(Follow { follow, patience }) = query?;
-    let Json(request) = request?;
+    let request = JobRequest::from(request?.0);
     if !request.fun.contains('.') {
         return Err(ApiError::wrong(format!("`{}` is no function", request.fun))
             .hint("a function is `module.function`, such as `test.ping`"));
@@ -96,7 +123,7 @@ struct Shown {
     arg: Vec<Value>,
     kwarg: Map<String, Value>,
     tgt: String,
-    tgt_type: drover_proto::job::TargetType,
+    tgt_type: TargetType,
     user: String,
     ts: jiff::Timestamp,
     minions: BTreeMap<MinionId, JobEntry>,
@@ -170,4 +197,18 @@ async fn states(
         }
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_request_with_an_unknown_field_is_refused() {
+        let read = |text| serde_json::from_str::<Asked>(text).map(JobRequest::from);
+        let short = read(r#"{"tgt": "*", "fun": "test.ping"}"#).unwrap();
+        assert_eq!((short.tgt_type, short.pending), (TargetType::Glob, false));
+        let wrong = read(r#"{"tgt": "*", "fun": "test.ping", "args": [1]}"#).unwrap_err();
+        assert!(wrong.to_string().contains("unknown field `args`"), "{wrong}");
+    }
 }
