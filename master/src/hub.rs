@@ -212,6 +212,7 @@ impl HubHandle {
                 away: Vec::new(),
                 queued: Vec::new(),
                 unknown: matched.unknown,
+                not_accepted: matched.not_accepted,
             };
             return Ok(Started { ticket, feed: None });
         }

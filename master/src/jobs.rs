@@ -125,6 +125,7 @@ impl Jobs {
             away: Vec::new(),
             queued: Vec::new(),
             unknown: Vec::new(),
+            not_accepted: BTreeMap::new(),
         };
         let key = SupersedeKey::of(&record.request);
         for minion in &record.minions {

@@ -45,6 +45,8 @@ struct Minion {
     version: String,
     grains: Map<String, Value>,
     enrolled: Map<String, Value>,
+    configured: Map<String, Value>,
+    detected: Map<String, Value>,
 }
 
 async fn minions(
@@ -56,6 +58,7 @@ async fn minions(
     let minions = shown.into_iter().map(|shown| {
         let Shown { entry, grains, version, address, last_seen } = shown;
         let presence = master.presence.entry(&entry.id);
+        let own = master.registry.sighting(&entry.id).own;
         let minion = Minion {
             status: entry.status,
             presence: presence.map(|presence| presence.presence),
@@ -69,6 +72,8 @@ async fn minions(
             version,
             grains: Map::clone(&grains),
             enrolled: entry.enrolled,
+            configured: own.configured,
+            detected: own.detected,
         };
         (entry.id, minion)
     });
@@ -81,7 +86,11 @@ async fn targets(
 ) -> Result<Json<Value>, ApiError> {
     let Query(target) = target?;
     let matched = master.resolve(target.tgt.as_deref().unwrap_or("*"), target.tgt_type).await?;
-    Ok(Json(json!({ "minions": matched.minions, "unknown": matched.unknown })))
+    Ok(Json(json!({
+        "minions": matched.minions,
+        "unknown": matched.unknown,
+        "not_accepted": matched.not_accepted,
+    })))
 }
 
 #[derive(Serialize)]

@@ -12,7 +12,7 @@ use super::{
     arguments::{Batch, Call, Format},
     client::{Client, Query},
     failure::Failure,
-    output::{Printer, nested},
+    output::{Printer, nested, table::cell},
     value,
 };
 
@@ -106,8 +106,8 @@ fn nothing_matched(printer: &Printer, ticket: &Value) -> Result<Outcome, Failure
         Format::Json | Format::Yaml => printer.text("{}")?,
         Format::Nested | Format::Table | Format::Txt | Format::Quiet => {}
     }
-    for id in ids(&ticket["unknown"]) {
-        printer.note(&format!("{id}: no such minion is known"));
+    for (id, reason) in passed_over(ticket) {
+        printer.note(&format!("{id}: {reason}"));
     }
     printer.note(
         "no minion matched the target; nothing was sent\nhint: `drover minions` lists them all",
@@ -115,27 +115,48 @@ fn nothing_matched(printer: &Printer, ticket: &Value) -> Result<Outcome, Failure
     Ok(Outcome::NothingMatched)
 }
 
+/// Ids of a list that the job is not for, each with why.
+fn passed_over(ticket: &Value) -> Vec<(String, String)> {
+    let unknown = ids(&ticket["unknown"]).into_iter();
+    let unknown = unknown.map(|id| (id, "no such minion is known".to_owned()));
+    let others = ticket["not_accepted"].as_object().into_iter().flatten();
+    let others =
+        others.map(|(id, status)| (id.clone(), format!("not accepted ({})", cell(status))));
+    unknown.chain(others).collect()
+}
+
 /// `--async`: the job's id, for later.
 fn started(printer: &Printer, ticket: &Value) -> Result<Outcome, Failure> {
     if ticket["jid"].is_null() {
         return nothing_matched(printer, ticket);
     }
-    let minions = ids(&ticket["minions"]);
+    let (minions, queued) = (ids(&ticket["minions"]), ids(&ticket["queued"]));
+    if queued.len() == minions.len() {
+        return kept(printer, ticket, &queued);
+    }
     let jid = ticket["jid"].as_str().unwrap_or_default();
     let value = json!({ "jid": jid, "minions": minions });
-    print_ticket(printer, &value, || {
-        format!(
-            "job {jid} is on its way to {}; `drover jobs wait {jid}` waits for it",
-            count(minions.len())
-        )
-    })?;
-    let queued = ids(&ticket["queued"]);
-    for id in ids(&ticket["away"]).iter().filter(|id| !queued.contains(id)) {
-        printer.note(&format!(
-            "{id}: is away and will not get it; --pending keeps a job for minions that are away"
-        ));
+    print_ticket(printer, &value, || on_its_way(ticket))?;
+    for id in ids(&ticket["away"]) {
+        let what = if queued.contains(&id) {
+            "is away; kept until it is back"
+        } else {
+            "is away and will not get it; --pending keeps a job for minions that are away"
+        };
+        printer.note(&format!("{id}: {what}"));
     }
     Ok(Outcome::Success)
+}
+
+fn on_its_way(ticket: &Value) -> String {
+    let jid = ticket["jid"].as_str().unwrap_or_default();
+    match ids(&ticket["minions"]).len().saturating_sub(ids(&ticket["away"]).len()) {
+        0 => format!("job {jid} went to nobody"),
+        there => format!(
+            "job {jid} is on its way to {}; `drover jobs wait {jid}` waits for it",
+            count(there)
+        ),
+    }
 }
 
 /// `--pending`, and all that are meant are away.
@@ -217,4 +238,24 @@ pub(super) fn ids(list: &Value) -> Vec<String> {
 
 pub(super) fn count(minions: usize) -> String {
     if minions == 1 { "1 minion".to_owned() } else { format!("{minions} minions") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_out_counts_only_who_is_there() {
+        let ticket = |away: &[&str]| json!({ "jid": "7", "minions": ["a", "b"], "away": away });
+        assert!(on_its_way(&ticket(&["a"])).starts_with("job 7 is on its way to 1 minion;"));
+        assert_eq!(on_its_way(&ticket(&["a", "b"])), "job 7 went to nobody");
+    }
+
+    #[test]
+    fn a_minion_that_is_not_accepted_is_not_called_unknown() {
+        let ticket = json!({ "unknown": ["x"], "not_accepted": { "rfid-1": "rejected" } });
+        let told: Vec<_> =
+            passed_over(&ticket).into_iter().map(|(id, why)| id + ": " + &why).collect();
+        assert_eq!(told, ["x: no such minion is known", "rfid-1: not accepted (rejected)"]);
+    }
 }

@@ -237,6 +237,7 @@ impl HubTask {
                 match self.jobs.start(*request, minions, is_connected, now, &mut effects) {
                     Ok(mut ticket) => {
                         ticket.unknown = matched.unknown;
+                        ticket.not_accepted = matched.not_accepted;
                         self.round.effects.append(effects);
                         let jid = ticket.jid.clone().expect("a job that was started has an id");
                         let feed = self.feeds.entry(jid).or_default().clone();

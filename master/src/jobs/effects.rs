@@ -1,10 +1,12 @@
 //! What the jobs machine asks the hub to do, and what it tells whoever started a job.
 
+use std::collections::BTreeMap;
+
 use drover_proto::{MinionId, id::JobId, session::master::JobFrame};
 use serde::Serialize;
 
 use super::Line;
-use crate::store::Batch;
+use crate::{registry::Status, store::Batch};
 
 /// What the hub has to do: first make the batch durable, then the rest.
 #[derive(Debug, Default)]
@@ -63,4 +65,6 @@ pub struct Ticket {
     pub queued: Vec<MinionId>,
     /// Names of a list that are nobody's.
     pub unknown: Vec<String>,
+    /// Minions of a list that are known and not accepted.
+    pub not_accepted: BTreeMap<MinionId, Status>,
 }

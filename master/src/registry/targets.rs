@@ -1,6 +1,10 @@
 //! The registry as targets see it: which minions an expression means, and what is shown of them.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use drover_pki::MinionId;
 use drover_proto::target::{Expression, Subject};
@@ -17,8 +21,10 @@ pub(super) type PillarOf<'a> = &'a dyn Fn(&Shown) -> Option<Map<String, Value>>;
 pub struct Matched {
     /// Accepted minions, sorted.
     pub minions: Vec<MinionId>,
-    /// Names of a list that are no accepted minion's.
+    /// Names of a list that are nobody's.
     pub unknown: Vec<String>,
+    /// Minions of a list that are known and not accepted.
+    pub not_accepted: BTreeMap<MinionId, Status>,
 }
 
 /// What is shown of one minion.
@@ -40,17 +46,21 @@ impl Registry {
     /// The accepted minions that an expression means.
     #[must_use]
     pub fn matching(&self, expression: &Expression, pillar: PillarOf<'_>) -> Matched {
-        let mut minions: Vec<_> = self
+        let (accepted, others): (Vec<_>, Vec<_>) = self
             .shown(Some(expression), pillar)
             .into_iter()
-            .filter(|shown| shown.entry.status == Status::Accepted)
-            .map(|shown| shown.entry.id)
-            .collect();
+            .partition(|shown| shown.entry.status == Status::Accepted);
+        let mut minions: Vec<_> = accepted.into_iter().map(|shown| shown.entry.id).collect();
         minions.sort_unstable();
-        let known: BTreeSet<&str> = minions.iter().map(MinionId::as_str).collect();
-        let unknown = expression.literal_ids().unwrap_or_default().iter();
-        let unknown = unknown.filter(|id| !known.contains(id.as_str())).cloned().collect();
-        Matched { minions, unknown }
+        let Some(ids) = expression.literal_ids() else {
+            return Matched { minions, ..Matched::default() };
+        };
+        let others = others.into_iter().map(|shown| (shown.entry.id, shown.entry.status));
+        let not_accepted: BTreeMap<_, _> = others.collect();
+        let known: BTreeSet<&str> =
+            minions.iter().chain(not_accepted.keys()).map(MinionId::as_str).collect();
+        let unknown = ids.iter().filter(|id| !known.contains(id.as_str())).cloned().collect();
+        Matched { minions, unknown, not_accepted }
     }
 
     /// Every minion that is not deleted, of an expression or all, in no order.

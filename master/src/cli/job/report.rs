@@ -1,12 +1,12 @@
 //! What comes back of a job: each return as it comes where people read along, one value at the end where a program
 //! does. Who did not answer is named on standard error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
 
-use super::{count, ids};
+use super::{count, ids, passed_over};
 use crate::cli::{
     Outcome,
     arguments::Format,
@@ -29,6 +29,8 @@ pub(in crate::cli) struct Report<'a> {
     returned: usize,
     has_failure: bool,
     silent: bool,
+    /// Those that the job never reaches.
+    away: BTreeSet<String>,
     progress: ProgressBar,
 }
 
@@ -48,6 +50,7 @@ impl<'a> Report<'a> {
             returned: 0,
             has_failure: false,
             silent: false,
+            away: BTreeSet::new(),
             progress,
         }
     }
@@ -55,8 +58,8 @@ impl<'a> Report<'a> {
     /// The stream's first line: who was matched, and which ids of a list nobody has.
     pub(in crate::cli) fn ticket(&mut self, ticket: &Value) {
         self.expected = ids(&ticket["minions"]).len();
-        for id in ids(&ticket["unknown"]) {
-            self.missing(&id, "no such minion is known");
+        for (id, reason) in passed_over(ticket) {
+            self.missing(&id, &reason);
         }
         self.batch(ticket);
     }
@@ -66,13 +69,15 @@ impl<'a> Report<'a> {
         if let Some(jid) = ticket["jid"].as_str() {
             jid.clone_into(&mut self.jid);
         }
+        let queued = ids(&ticket["queued"]);
+        self.away.extend(ids(&ticket["away"]).into_iter().filter(|id| !queued.contains(id)));
     }
 
     fn line(&mut self, line: &Value) -> Result<(), Failure> {
         let minion = line["minion"].as_str().unwrap_or_default();
         let state = line["state"].as_str().unwrap_or_default();
         if line["silent"] == Value::Bool(true) {
-            self.silent = true;
+            self.silent |= !self.away.contains(minion);
             self.missing(minion, line["reason"].as_str().unwrap_or("did not answer"));
             return Ok(());
         }
@@ -132,6 +137,21 @@ impl<'a> Report<'a> {
         self.progress.suspend(|| self.printer.note(&text));
     }
 
+    /// A minion that was away never got the job, so nothing comes late of it.
+    fn hint(&self) -> Option<String> {
+        const KEEP: &str = "--pending keeps a job for minions that are away";
+        match (self.silent && !self.jid.is_empty(), self.away.is_empty()) {
+            (true, true) => {
+                Some(format!("hint: a late return is in `drover jobs show {}`", self.jid))
+            }
+            (true, false) => {
+                Some(format!("hint: a late return is in `drover jobs show {}`; {KEEP}", self.jid))
+            }
+            (false, false) => Some(format!("hint: {KEEP}")),
+            (false, true) => None,
+        }
+    }
+
     pub(in crate::cli) fn finish(self) -> Result<Outcome, Failure> {
         self.progress.finish_and_clear();
         let all = || -> Value {
@@ -145,11 +165,8 @@ impl<'a> Report<'a> {
             Format::Table => self.printer.text(&columns(&self.returns, self.printer.style()))?,
             Format::Nested | Format::Txt | Format::Quiet => {}
         }
-        if self.silent && !self.jid.is_empty() {
-            self.printer.note(&format!(
-                "hint: a late return is in `drover jobs show {}`; --pending keeps a job for minions that are away",
-                self.jid
-            ));
+        if let Some(hint) = self.hint() {
+            self.printer.note(&hint);
         }
         Ok(if self.has_failure { Outcome::Failed } else { Outcome::Success })
     }
@@ -226,6 +243,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::arguments::Global;
 
     #[test]
     fn a_table_has_a_row_for_each_minion() {
@@ -245,5 +263,23 @@ mod tests {
         minion  succeeded  changed  unchanged  failed  time
         rfid-1  1          0        0          0       2 ms
         ");
+    }
+
+    #[test]
+    fn a_minion_that_was_away_promises_no_late_return() {
+        let global = Global {
+            config: ".".into(),
+            out: Some(Format::Quiet),
+            no_color: true,
+            force_color: false,
+        };
+        let printer = Printer::new(&global);
+        let silent = |minion: &str| json!({ "minion": minion, "state": "sent", "silent": true });
+        let mut report = Report::new(&printer);
+        report.ticket(&json!({ "jid": "7", "minions": ["a", "b"], "away": ["a"], "queued": [] }));
+        report.line(&silent("a")).unwrap();
+        assert_eq!(report.hint().unwrap(), "hint: --pending keeps a job for minions that are away");
+        report.line(&silent("b")).unwrap();
+        assert!(report.hint().unwrap().contains("`drover jobs show 7`"));
     }
 }
