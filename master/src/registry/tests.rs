@@ -7,6 +7,7 @@ use drover_pki::{
     manifest::{Manifest, ManifestEntry},
     verify::{FactoryAuthority, TrustAnchors, verify_minion},
 };
+use drover_proto::{job::TargetType, target::Expression};
 use rustls_pki_types::UnixTime;
 use tempfile::TempDir;
 
@@ -205,4 +206,18 @@ async fn auto_accepts_and_remembers_the_first_key() {
     assert_eq!(fixture.tags(1).await, ["drover/key/a/accepted"]);
     let stored = fixture.stored().await;
     assert_eq!(stored[0].birth.as_ref().unwrap().key, device.key);
+}
+
+#[tokio::test]
+async fn a_list_tells_a_rejected_minion_from_one_that_nobody_knows() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
+    let (good, bad) = (factory.device("good"), factory.device("bad"));
+    fixture.admit(&good).unwrap();
+    fixture.admit(&bad).unwrap();
+    fixture.change(&bad, Verb::Reject).await.unwrap();
+    let list = Expression::parse("good,bad,gone", TargetType::List).unwrap();
+    let matched = fixture.registry.matching(&list, &|_| None);
+    assert_eq!(matched.minions, [good.id]);
+    assert_eq!(matched.unknown, ["gone"]);
+    assert_eq!(matched.not_accepted.into_iter().collect::<Vec<_>>(), [(bad.id, Status::Rejected)]);
 }
