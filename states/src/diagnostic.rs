@@ -110,11 +110,21 @@ pub struct CompileErrors(Vec<Diagnostic>);
 
 impl CompileErrors {
     /// `None` when there is no problem.
-    pub(crate) fn from_diagnostics(diagnostics: Vec<Diagnostic>) -> Option<Self> {
+    pub(crate) fn from_diagnostics(mut diagnostics: Vec<Diagnostic>) -> Option<Self> {
+        // Found in several passes; read from the top of each file down.
+        let mut files: Vec<Option<String>> = Vec::new();
+        for diagnostic in &diagnostics {
+            if !files.contains(&diagnostic.file) {
+                files.push(diagnostic.file.clone());
+            }
+        }
+        diagnostics.sort_by_key(|diagnostic| {
+            (files.iter().position(|file| *file == diagnostic.file), diagnostic.line)
+        });
         (!diagnostics.is_empty()).then_some(Self(diagnostics))
     }
 
-    /// The problems, in the order they were met.
+    /// The problems, file by file and line by line.
     #[must_use]
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.0

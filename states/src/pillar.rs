@@ -66,12 +66,12 @@ impl Build<'_> {
         let file = match find(&self.renderers, saltenv, sls) {
             Ok(file) => file,
             Err(_) if ignore_missing => return,
-            Err(error) => return self.errors.push(error),
+            Err(error) => return self.errors.push(of_pillar(error)),
         };
         let is_init = file.path.ends_with("/init.sls");
         let loaded = match load_file(&mut self.renderers, saltenv, file) {
             Ok(loaded) => loaded,
-            Err(error) => return self.errors.push(error),
+            Err(error) => return self.errors.push(of_pillar(error)),
         };
         let Some(root) = &loaded.root else { return };
         let Value::Object(mut own) = root.to_value() else {
@@ -99,6 +99,19 @@ impl Build<'_> {
         }
         merge(&mut self.pillar, own);
     }
+}
+
+/// A problem of any SLS file, told as one of the pillar's.
+fn of_pillar(mut error: Diagnostic) -> Diagnostic {
+    let misses_grain = error.message.contains("'grains' has no attribute");
+    error.message = format!("in the pillar: {}", error.message);
+    error.hint = error.hint.map(|hint| hint.replace("file roots", "pillar roots"));
+    if misses_grain {
+        let which = "a grain that was not given at enrolment counts in pillar where \
+                     `pillar_grains` of master.yml names it";
+        error.hint = Some(error.hint.map_or(which.to_owned(), |hint| format!("{hint}; {which}")));
+    }
+    error
 }
 
 /// Salt's `smart` strategy for YAML: maps are merged, anything else is replaced.
@@ -138,6 +151,23 @@ mod tests {
             Value::Object(pillar),
             json!({"registry": {"host": "d1", "port": 5000}, "list": [3], "deep": true})
         );
+    }
+
+    #[test]
+    fn mistakes_in_pillar_name_the_pillar_and_the_grains_that_count() {
+        let files = MemoryFiles::new(&[
+            ("top.sls", "base:\n  '*':\n    - a\n    - missing\n"),
+            ("a.sls", "x: {{ grains['osarch'] }}\n"),
+        ]);
+        let everybody = |_: &str, _: &str| Ok(true);
+        let errors = Pillar::new(files, "base").render(Map::new(), &everybody).unwrap_err();
+        insta::assert_snapshot!(errors, @r"
+        a.sls:1: in the pillar: Rendering SLS 'base:a' failed: Jinja variable 'grains' has no attribute 'osarch'
+            1 | x: {{ grains['osarch'] }}
+        hint: define it, or write `grains.get('osarch', …)` if it may be absent; a grain that was not given at enrolment counts in pillar where `pillar_grains` of master.yml names it
+        in the pillar: No matching sls found for 'missing' in env 'base'
+        hint: it would be `missing.sls` or `missing/init.sls` under the pillar roots
+        ");
     }
 
     #[test]

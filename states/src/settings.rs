@@ -314,6 +314,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_word_that_is_no_level_is_no_log_level() {
+        for level in ["info", "OFF", "warn,drover_proto=debug", "drover_proto[span]=trace"] {
+            assert_eq!(log_level(level).as_deref(), Ok(level));
+        }
+        for wrong in ["loud", "", "info,loud", "=debug", "drover_proto=loud"] {
+            assert!(log_level(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn durations_and_sizes_have_units() {
         assert_eq!(duration(&json!("500ms")), Some(Duration::from_millis(500)));
         assert_eq!(duration(&json!("1.5h")), Some(Duration::from_secs(5400)));

@@ -196,15 +196,21 @@ impl Reader<'_> {
             format!("State '{full}' was not found in SLS '{sls}'")
         };
         let near = nearest(full, Module::FUNCTIONS.iter().copied());
-        let siblings: Vec<&str> = Module::FUNCTIONS
-            .iter()
-            .copied()
-            .filter(|known| known.split('.').next() == Some(state.as_str()))
-            .collect();
-        let hint = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if siblings.is_empty() => "see `drover TARGET sys.list_functions`".to_owned(),
-            None => format!("there are {}", siblings.join(", ")),
+        let known = || Module::FUNCTIONS.iter().filter_map(|known| known.split_once('.'));
+        let module = known().map(|(module, _)| module).find(|module| module.starts_with(&**state));
+        let module = module.or_else(|| nearest(state, known().map(|(module, _)| module)));
+        let hint = match (near, module) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, Some(module)) => {
+                let siblings = known().filter(|(of, _)| *of == module || of.starts_with(&**state));
+                let names: Vec<_> = siblings.map(|(of, name)| format!("{of}.{name}")).collect();
+                format!("there are {}", names.join(", "))
+            }
+            (None, None) => {
+                let mut modules: Vec<_> = known().map(|(module, _)| module).collect();
+                modules.dedup();
+                format!("there are states of {}", modules.join(", "))
+            }
         };
         let error = self.file().error_at(self.state.position, &message).hint(hint);
         self.errors.push(error);

@@ -324,6 +324,13 @@ pub(crate) fn find(
     sls: &str,
 ) -> Result<SlsFile, Diagnostic> {
     let base = sls.replace('.', "/");
+    let not_found =
+        || Diagnostic::new(format!("No matching sls found for '{sls}' in env '{saltenv}'"));
+    let naming = "an SLS is named by its path under the file roots, with dots and without `.sls`, \
+                  as `apps.rfid` for `apps/rfid.sls`";
+    if base.split('/').any(str::is_empty) {
+        return Err(not_found().hint(naming));
+    }
     let mut failure = None;
     for path in [format!("{base}.sls"), format!("{base}/init.sls")] {
         match renderers.files().read(saltenv, &path) {
@@ -344,12 +351,12 @@ pub(crate) fn find(
         .map(|path| path.strip_suffix("/init").unwrap_or(path).replace('/', "."))
         .collect();
     let near = nearest(sls, names.iter().map(String::as_str));
-    Err(Diagnostic::new(format!("No matching sls found for '{sls}' in env '{saltenv}'")).hint(
-        near.map_or_else(
-            || format!("it would be `{base}.sls` or `{base}/init.sls` under the file roots"),
-            |near| format!("did you mean `{near}`?"),
-        ),
-    ))
+    let hint = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if sls.ends_with(".sls") => naming.to_owned(),
+        None => format!("it would be `{base}.sls` or `{base}/init.sls` under the file roots"),
+    };
+    Err(not_found().hint(hint))
 }
 
 /// Reads, renders and parses one file.

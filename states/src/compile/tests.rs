@@ -166,17 +166,28 @@ fn every_problem_is_told_at_once() {
     insta::assert_snapshot!(errors(
         "a:\n  test.nop:\n    - require:\n      - test: missing\n    - prereq:\n      - test: b\n    - order: soon\nb:\n  docker.made: []\n"
     ), @r#"
+    a.sls:3: Referenced state does not exist for requisite [require: (test: missing)] in state [a] in SLS [a]
+        3 |     - require:
+    hint: include the SLS that declares it
     a.sls:5: State 'a' in SLS 'a': `prereq` is not supported: use `onchanges`, or `require` in the other direction
         5 |     - prereq:
     a.sls:7: State 'a' in SLS 'a': `order` must be a number, `first` or `last`, not `"soon"`
         7 |     - order: soon
     a.sls:9: State 'docker.made' was not found in SLS 'a'
         9 |   docker.made: []
-    hint: see `drover TARGET sys.list_functions`
-    a.sls:3: Referenced state does not exist for requisite [require: (test: missing)] in state [a] in SLS [a]
-        3 |     - require:
-    hint: include the SLS that declares it
+    hint: there are docker_container.absent, docker_container.running, docker_container.stopped, docker_image.absent, docker_image.present
     "#);
+}
+
+#[test]
+fn text_that_is_no_sls_name_is_told_what_one_is() {
+    for name in ["../../etc", "/etc", "top.level.sls"] {
+        let files = MemoryFiles::new(&[("apps/rfid.sls", "")]);
+        let compiler =
+            Compiler::new(files as _, Context::new(serde_json::Map::new(), serde_json::Map::new()));
+        let errors = compiler.sls("base", &[name]).map(drop).unwrap_err().to_string();
+        assert!(errors.contains("hint: an SLS is named by its path"), "{errors}");
+    }
 }
 
 #[test]
