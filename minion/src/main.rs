@@ -65,8 +65,10 @@ fn main() -> ExitCode {
     match start(cli) {
         Ok(status) => status,
         Err(why) => {
-            let causes: Vec<_> = why.chain().map(ToString::to_string).collect();
-            eprintln!("error: {}", causes.join(": "));
+            eprintln!("error: {why}");
+            for cause in why.chain().skip(1) {
+                eprintln!("  caused by: {cause}");
+            }
             ExitCode::from(WRONG)
         }
     }
