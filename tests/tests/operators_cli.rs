@@ -57,6 +57,38 @@ fn nothing_matched_is_an_empty_object_and_status_3() {
 }
 
 #[test]
+fn what_is_not_there_is_status_3_and_said() {
+    let mut fleet = Fleet::new();
+    fleet.start_master();
+    for question in [
+        &["jobs", "show", "20260101000000000000"][..],
+        &["pending", "show", "nobody"],
+        &["key", "show", "nobody"],
+        &["minions", "nobody"],
+        &["presence", "nobody"],
+    ] {
+        let outcome = fleet.drover(question);
+        assert_eq!(outcome.status, 3, "{question:?}: {}", outcome.stderr);
+        assert!(!outcome.stderr.is_empty(), "{question:?}");
+    }
+}
+
+#[test]
+fn an_import_tells_which_device_it_refuses() {
+    let mut fleet = Fleet::new();
+    fleet.enrol("rfid-1", &[]);
+    fleet.start_master();
+    fleet.register();
+    let _ = fleet.drover(&["key", "delete", "rfid-1"]).ok();
+    let manifest = fleet.path("manifest");
+    let manifest = manifest.to_str().expect("a path of letters");
+    let outcome = fleet.drover(&["key", "import", manifest, "--out", "json"]);
+    assert_eq!(outcome.status, 1, "{}", outcome.stderr);
+    assert_eq!(outcome.json()["refused"][0]["id"], "rfid-1");
+    assert_eq!(outcome.json()["registered"], json!([]));
+}
+
+#[test]
 fn a_wrong_expression_is_status_2_and_says_where() {
     let fleet = two_minions();
     let outcome = fleet.drover(&["-C", "( rfid-*", "test.ping"]);

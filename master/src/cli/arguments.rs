@@ -25,7 +25,7 @@ Examples:
   drover -L key test.ping                         a minion whose id is also a command
 
 Exit status: 0 all succeeded; 1 a minion failed or did not answer; 2 the command line, an
-expression or a file is wrong; 3 nothing matched.";
+expression or a file is wrong; 3 nothing matched, or there is no such thing.";
 
 /// Run functions on minions, and see what the master knows.
 #[derive(Debug, Parser)]
@@ -353,13 +353,13 @@ pub(super) struct EventFilter {
     /// Only tags that match; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub(super) tag: Vec<String>,
-    /// Only events since then: a time, a duration ago (15m), or after a sequence number
+    /// Only events since then: a day or time (UTC), a duration ago (15m), or a sequence number
     #[arg(long, value_name = "T")]
     pub(super) since: Option<String>,
     /// Go on with what happens
     #[arg(short, long)]
     pub(super) follow: bool,
-    /// At most so many
+    /// At most so many: the newest, or with --since or --follow the first
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<usize>,
 }
