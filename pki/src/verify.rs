@@ -5,6 +5,7 @@
 //! may issue is bound to its own URI and its purposes.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
@@ -12,6 +13,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use crate::certificate::{Certificate, Purposes, SerialNumber};
 use crate::fingerprint::{Fingerprint, KeyDigest};
 use crate::name::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
+use crate::profile::BACKDATE;
 use crate::urn::DroverUrn;
 
 mod anchors;
@@ -31,12 +33,26 @@ pub enum MinionCertificateKind {
     IDevId {
         /// The station whose authority issued it.
         station: StationName,
+        /// That authority.
+        issuer: Issuer,
     },
     /// The operational certificate, from the master's fleet CA.
     LDevId {
         /// The fleet whose authority issued it.
         fleet: FleetName,
+        /// That authority.
+        issuer: Issuer,
     },
+}
+
+/// The authority next to a leaf in the path that verified. Authorities of one name, as an old fleet
+/// CA and its successor, are told apart by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Issuer {
+    /// SHA-256 of its public key.
+    pub key: KeyDigest,
+    /// When its own certificate was issued.
+    pub issued: UnixTime,
 }
 
 /// A minion's certificate whose chain verified.
@@ -58,6 +74,21 @@ pub struct MinionCertificate {
     pub not_before: UnixTime,
     /// The end of its validity.
     pub not_after: UnixTime,
+}
+
+impl MinionCertificate {
+    /// When it was issued, which its validity begins [`BACKDATE`] before.
+    pub fn issued(&self) -> UnixTime {
+        issued(self.not_before)
+    }
+
+    /// The authority that issued it.
+    pub fn issuer(&self) -> Issuer {
+        match self.kind {
+            MinionCertificateKind::IDevId { issuer, .. }
+            | MinionCertificateKind::LDevId { issuer, .. } => issuer,
+        }
+    }
 }
 
 /// A master's certificate whose chain verified.
@@ -118,11 +149,12 @@ pub fn verify_minion(
     let DroverUrn::Minion(id) = verified.speaks_for else {
         return Err(CertificateError::other_kind("a minion", &verified.speaks_for));
     };
-    let kind = match verified.issuer {
-        DroverUrn::FactoryCa(station) => MinionCertificateKind::IDevId { station },
-        DroverUrn::FleetCa(fleet) => MinionCertificateKind::LDevId { fleet },
-        issuer @ (DroverUrn::Minion(_) | DroverUrn::Master(_) | DroverUrn::Operator(_)) => {
-            return Err(CertificateError::issued_beyond(&issuer, &DroverUrn::Minion(id)));
+    let issuer = verified.issuer.issuer;
+    let kind = match verified.issuer.urn {
+        DroverUrn::FactoryCa(station) => MinionCertificateKind::IDevId { station, issuer },
+        DroverUrn::FleetCa(fleet) => MinionCertificateKind::LDevId { fleet, issuer },
+        urn @ (DroverUrn::Minion(_) | DroverUrn::Master(_) | DroverUrn::Operator(_)) => {
+            return Err(CertificateError::issued_beyond(&urn, &DroverUrn::Minion(id)));
         }
     };
     let leaf = verified.leaf;
@@ -150,8 +182,8 @@ pub fn verify_master(
     let DroverUrn::Master(name) = verified.speaks_for else {
         return Err(CertificateError::other_kind("a master", &verified.speaks_for));
     };
-    let DroverUrn::FleetCa(fleet) = verified.issuer else {
-        return Err(CertificateError::issued_beyond(&verified.issuer, &DroverUrn::Master(name)));
+    let DroverUrn::FleetCa(fleet) = verified.issuer.urn else {
+        return Err(CertificateError::issued_beyond(&verified.issuer.urn, &DroverUrn::Master(name)));
     };
     let leaf = verified.leaf;
     Ok(MasterCertificate {
@@ -162,7 +194,7 @@ pub fn verify_master(
         serial: leaf.serial,
         not_before: leaf.not_before,
         not_after: leaf.not_after,
-        latest_not_before: verified.latest_not_before,
+        latest_not_before: verified.issuer.latest_not_before.max(leaf.not_before),
     })
 }
 
@@ -177,8 +209,8 @@ pub fn verify_operator(
     let DroverUrn::Operator(name) = verified.speaks_for else {
         return Err(CertificateError::other_kind("an operator", &verified.speaks_for));
     };
-    let DroverUrn::FleetCa(fleet) = verified.issuer else {
-        return Err(CertificateError::issued_beyond(&verified.issuer, &DroverUrn::Operator(name)));
+    let DroverUrn::FleetCa(fleet) = verified.issuer.urn else {
+        return Err(CertificateError::issued_beyond(&verified.issuer.urn, &DroverUrn::Operator(name)));
     };
     let leaf = verified.leaf;
     Ok(OperatorCertificate {
@@ -241,13 +273,14 @@ fn read_authority(
 struct VerifiedLeaf {
     leaf: Certificate,
     speaks_for: DroverUrn,
-    issuer: DroverUrn,
-    latest_not_before: UnixTime,
+    issuer: PathIssuer,
 }
 
 /// The authority that a verified path goes through.
 struct PathIssuer {
     urn: DroverUrn,
+    issuer: Issuer,
+    /// Its own, and that of any authority above it.
     latest_not_before: UnixTime,
 }
 
@@ -295,12 +328,7 @@ fn verify_leaf(
     let issuer = path_issuer(&path, purpose)?;
     check_leaf(&certificate, purpose)?;
     let speaks_for = sole_urn(&certificate)?;
-    Ok(VerifiedLeaf {
-        latest_not_before: issuer.latest_not_before.max(certificate.not_before),
-        leaf: certificate,
-        speaks_for,
-        issuer: issuer.urn,
-    })
+    Ok(VerifiedLeaf { leaf: certificate, speaks_for, issuer })
 }
 
 /// The authority next to the leaf in the path: the one whose signature counts, which need not be
@@ -320,7 +348,13 @@ fn path_issuer(path: &VerifiedPath<'_>, purpose: Purposes) -> Result<PathIssuer,
     check_authority(issuer, &urn, purpose)?;
     let latest_not_before =
         between.iter().map(|c| c.not_before).fold(issuer.not_before, UnixTime::max);
-    Ok(PathIssuer { urn, latest_not_before })
+    let issuer = Issuer { key: issuer.key, issued: issued(issuer.not_before) };
+    Ok(PathIssuer { urn, issuer, latest_not_before })
+}
+
+/// The time of issue of what is valid from here on.
+fn issued(not_before: UnixTime) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(not_before.as_secs()) + BACKDATE)
 }
 
 /// A factory CA has clientAuth and nothing else; a fleet CA what it issues for. Absent is refused.

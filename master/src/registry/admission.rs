@@ -95,7 +95,7 @@ fn stranger(
 
 fn birth(shown: &MinionCertificate) -> Option<Birth> {
     match &shown.kind {
-        MinionCertificateKind::IDevId { station } => Some(Birth {
+        MinionCertificateKind::IDevId { station, .. } => Some(Birth {
             key: shown.key,
             station: station.clone(),
             serial: shown.hardware_serial.clone(),

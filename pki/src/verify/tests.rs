@@ -69,6 +69,10 @@ fn master(
     verify_master(&fleet.anchors, &leaf, &[authority.der().clone()], unix(NOW))
 }
 
+fn issuer(authority: &Authority) -> Issuer {
+    Issuer { key: authority.key().public().digest(), issued: unix(NOW) }
+}
+
 #[test]
 fn a_birth_certificate_speaks_for_its_minion() {
     let fleet = fleet();
@@ -78,12 +82,14 @@ fn a_birth_certificate_speaks_for_its_minion() {
     let verified = verify_minion(&fleet.anchors, &leaf, &chain, unix(NOW)).unwrap();
     assert_eq!(verified.id.as_str(), "rfid-1");
     let station = "line-1".parse().unwrap();
-    assert_eq!(verified.kind, MinionCertificateKind::IDevId { station });
+    let issuer = issuer(&fleet.factory_ca);
+    assert_eq!(verified.kind, MinionCertificateKind::IDevId { station, issuer });
     assert_eq!(verified.key, key.public().digest());
     assert_eq!(verified.fingerprint, Fingerprint::of(&leaf));
     assert_eq!(verified.hardware_serial, Some("SN 1".parse().unwrap()));
     assert_eq!(verified.not_after.as_secs(), crate::certificate::NO_EXPIRY);
     assert_eq!(verified.not_before.as_secs() + 300, unix(NOW).as_secs());
+    assert_eq!(verified.issued(), unix(NOW));
     // It does not expire: not in seventy years either.
     let later = UnixTime::since_unix_epoch(DAY * 365 * 120);
     assert!(verify_minion(&fleet.anchors, &leaf, &chain, later).is_ok());
@@ -96,7 +102,9 @@ fn an_operational_certificate_speaks_for_its_minion_for_30_days() {
         Profile::ldevid(&"rfid-1".parse().unwrap(), None, crate::profile::LDEVID_VALIDITY);
     let verified = minion(&fleet, &fleet.fleet_ca, &profile).unwrap();
     let name = "acme".parse().unwrap();
-    assert_eq!(verified.kind, MinionCertificateKind::LDevId { fleet: name });
+    let issuer = issuer(&fleet.fleet_ca);
+    assert_eq!(verified.kind, MinionCertificateKind::LDevId { fleet: name, issuer });
+    assert_eq!(verified.issuer(), issuer);
     assert_eq!(verified.not_after.as_secs(), unix(NOW).as_secs() + 30 * DAY.as_secs());
 }
 

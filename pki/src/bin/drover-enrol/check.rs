@@ -94,8 +94,8 @@ fn verify_chain(
         Some(DroverUrn::Minion(_) | DroverUrn::FactoryCa(_) | DroverUrn::FleetCa(_)) | None => {
             let minion = verify_minion(anchors, leaf, rest, now)?;
             let kind = match minion.kind {
-                MinionCertificateKind::IDevId { station } => format!("IDevID of `{station}`"),
-                MinionCertificateKind::LDevId { fleet } => format!("LDevID of `{fleet}`"),
+                MinionCertificateKind::IDevId { station, .. } => format!("IDevID of `{station}`"),
+                MinionCertificateKind::LDevId { fleet, .. } => format!("LDevID of `{fleet}`"),
             };
             Ok(format!("the minion `{}`, {kind}, {until}", minion.id))
         }
