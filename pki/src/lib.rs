@@ -4,6 +4,7 @@ pub mod authority;
 pub mod certificate;
 pub mod clock;
 pub mod csr;
+pub mod dsse;
 pub mod file;
 pub mod fingerprint;
 pub mod fleet;

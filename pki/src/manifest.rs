@@ -2,18 +2,17 @@
 //! its way to the master's registry. A DSSE envelope around a JSON payload; its form is described
 //! in `docs/enrolment.md`.
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use jiff::Timestamp;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use webpki::EndEntityCert;
 
 use crate::authority::Authority;
+use crate::dsse::{self, EnvelopeError, Opened, OpenedSignature};
 use crate::fingerprint::{Fingerprint, KeyDigest};
 use crate::key::KeyError;
 use crate::name::{HardwareSerial, MinionId, StationName};
-use crate::pem_text::{PemError, decode_certificates, encode_certificates};
+use crate::pem_text::PemError;
 use crate::verify::{CertificateError, FactoryAuthority, TrustAnchors, verify_factory_authority};
 
 /// What is signed is a manifest, and no signature of it counts for anything else.
@@ -112,20 +111,15 @@ pub enum ManifestError {
     Sign(#[source] KeyError),
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope {
-    payload_type: String,
-    payload: String,
-    signatures: Vec<Signature>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Signature {
-    keyid: String,
-    sig: String,
-    /// The station's certificate, then whatever leads from it to the root, in PEM.
-    cert: String,
+impl From<EnvelopeError> for ManifestError {
+    fn from(error: EnvelopeError) -> Self {
+        match error {
+            EnvelopeError::Unreadable(source) => Self::Unreadable(source),
+            EnvelopeError::Base64 { part } => Self::Base64 { part },
+            EnvelopeError::Type { found } => Self::Type { found },
+            EnvelopeError::Certificate(source) => Self::Certificate(source),
+        }
+    }
 }
 
 impl Manifest {
@@ -143,21 +137,7 @@ impl Manifest {
     /// Signs it with the station's authority. The text is the manifest's file.
     pub fn sign(&self, authority: &Authority) -> Result<String, ManifestError> {
         let payload = serde_json::to_vec(self).map_err(ManifestError::Unreadable)?;
-        let signature =
-            authority.key().sign(&signed_bytes(&payload)).map_err(ManifestError::Sign)?;
-        let envelope = Envelope {
-            payload_type: PAYLOAD_TYPE.to_owned(),
-            payload: BASE64_STANDARD.encode(&payload),
-            signatures: vec![Signature {
-                keyid: authority.certificate().key.to_string(),
-                sig: BASE64_STANDARD.encode(signature),
-                cert: encode_certificates(std::slice::from_ref(authority.der())),
-            }],
-        };
-        let mut text =
-            serde_json::to_string_pretty(&envelope).map_err(ManifestError::Unreadable)?;
-        text.push('\n');
-        Ok(text)
+        dsse::seal(PAYLOAD_TYPE, &payload, &[authority]).map_err(ManifestError::Sign)
     }
 
     /// Reads a manifest and verifies it: signed by a station under one of these roots, and by the
@@ -167,16 +147,13 @@ impl Manifest {
         anchors: &TrustAnchors,
         now: UnixTime,
     ) -> Result<VerifiedManifest, ManifestError> {
-        let opened = open(text)?;
-        let authority = verify_factory_authority(anchors, &opened.signer, now)
+        let opened = dsse::open(text, PAYLOAD_TYPE)?;
+        let signature = sole_signature(&opened)?;
+        let authority = verify_factory_authority(anchors, &signature.signer, now)
             .map_err(ManifestError::Authority)?;
-        let key = EndEntityCert::try_from(&opened.signer).map_err(|_| ManifestError::Forged)?;
-        key.verify_signature(
-            webpki::aws_lc_rs::ECDSA_P256_SHA256,
-            &signed_bytes(&opened.payload),
-            &opened.signature,
-        )
-        .map_err(|_| ManifestError::Forged)?;
+        if !opened.is_signed_by(signature, &signature.signer) {
+            return Err(ManifestError::Forged);
+        }
         // Read only now that it is known to be the station's.
         let manifest = read_payload(&opened.payload)?;
         if manifest.station != authority.station {
@@ -190,35 +167,17 @@ impl Manifest {
 
     /// Reads a manifest to show it. Nothing in it is proven.
     pub fn read_unverified(text: &[u8]) -> Result<Self, ManifestError> {
-        read_payload(&open(text)?.payload)
+        let opened = dsse::open(text, PAYLOAD_TYPE)?;
+        sole_signature(&opened)?;
+        read_payload(&opened.payload)
     }
 }
 
-/// An envelope taken apart.
-struct Opened {
-    payload: Vec<u8>,
-    signature: Vec<u8>,
-    signer: CertificateDer<'static>,
-}
-
-fn open(text: &[u8]) -> Result<Opened, ManifestError> {
-    let envelope: Envelope = serde_json::from_slice(text).map_err(ManifestError::Unreadable)?;
-    if envelope.payload_type != PAYLOAD_TYPE {
-        let found = envelope.payload_type.escape_debug().take(80).collect();
-        return Err(ManifestError::Type { found });
+fn sole_signature(opened: &Opened) -> Result<&OpenedSignature, ManifestError> {
+    match opened.signatures.as_slice() {
+        [signature] => Ok(signature),
+        signatures => Err(ManifestError::Signatures(signatures.len())),
     }
-    let [signature] = envelope.signatures.as_slice() else {
-        return Err(ManifestError::Signatures(envelope.signatures.len()));
-    };
-    let decode =
-        |part, text: &str| BASE64_STANDARD.decode(text).map_err(|_| ManifestError::Base64 { part });
-    let mut certificates =
-        decode_certificates(signature.cert.as_bytes()).map_err(ManifestError::Certificate)?;
-    Ok(Opened {
-        payload: decode("payload", &envelope.payload)?,
-        signature: decode("sig", &signature.sig)?,
-        signer: certificates.swap_remove(0),
-    })
 }
 
 fn read_payload(payload: &[u8]) -> Result<Manifest, ManifestError> {
@@ -233,13 +192,6 @@ fn read_payload(payload: &[u8]) -> Result<Manifest, ManifestError> {
         return Err(ManifestError::Format { found: format });
     }
     serde_json::from_slice(payload).map_err(ManifestError::Unreadable)
-}
-
-/// DSSE's pre-authentication encoding: type and payload, each with its length, so that no two pairs
-/// read alike.
-fn signed_bytes(payload: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len());
-    [head.as_bytes(), payload].concat()
 }
 
 #[cfg(test)]
