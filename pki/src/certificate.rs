@@ -2,8 +2,10 @@
 //! `drover-enrol show` look at. Reading proves nothing: `verify` does that.
 
 use std::fmt;
+use std::str::FromStr;
 
 use rustls_pki_types::UnixTime;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, Oid};
@@ -17,13 +19,53 @@ use crate::fingerprint::{Fingerprint, KeyDigest};
 pub const NO_EXPIRY: u64 = 253_402_300_799;
 
 /// A certificate's serial number: shown in lower-case hexadecimal digits.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SerialNumber(Box<[u8]>);
 
 impl SerialNumber {
+    /// Takes a number as it stands in DER, where a zero precedes one whose first bit is set.
+    pub(crate) fn from_der_bytes(raw: &[u8]) -> Self {
+        Self(number(raw).into())
+    }
+
     /// The number's bytes, the most significant first.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// A text that is not a serial number in hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a serial number of 1 to 20 bytes in lower-case hexadecimal digits")]
+pub struct SerialError(String);
+
+impl FromStr for SerialNumber {
+    type Err = SerialError;
+
+    fn from_str(text: &str) -> Result<Self, SerialError> {
+        let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let refused = || SerialError(text.escape_debug().take(80).collect());
+        // RFC 5280 §4.1.2.2: at most 20 octets.
+        if !is_hex || text.is_empty() || !text.len().is_multiple_of(2) || text.len() > 40 {
+            return Err(refused());
+        }
+        let bytes: Option<Vec<u8>> = (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+            .collect();
+        Ok(Self(number(&bytes.ok_or_else(refused)?).into()))
+    }
+}
+
+impl Serialize for SerialNumber {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SerialNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -148,7 +190,7 @@ impl Certificate {
             may_sign: usage.as_ref().is_none_or(|extension| extension.value.digital_signature()),
             may_certify: usage.as_ref().is_none_or(|extension| extension.value.key_cert_sign()),
             is_p256: is_p256(x509.public_key()),
-            serial: SerialNumber(number(x509.raw_serial()).into()),
+            serial: SerialNumber::from_der_bytes(x509.raw_serial()),
             not_before: unix_time(x509.validity().not_before),
             not_after: unix_time(x509.validity().not_after),
             fingerprint: Fingerprint::of(der),
@@ -194,6 +236,21 @@ fn unix_time(time: ASN1Time) -> UnixTime {
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
 }
 
-fn unreadable(error: impl fmt::Display) -> Unreadable {
+pub(crate) fn unreadable(error: impl fmt::Display) -> Unreadable {
     Unreadable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_number_is_read_as_it_is_written() {
+        let serial: SerialNumber = "00ff10".parse().unwrap();
+        assert_eq!(serial.as_bytes(), [0xff, 0x10]);
+        assert_eq!(serial.to_string().parse(), Ok(serial));
+        for wrong in ["", "f", "FF", "+f", "0x", "\u{e9}", &"ab".repeat(21)] {
+            assert!(wrong.parse::<SerialNumber>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod certificate;
 pub mod clock;
+pub mod crl;
 pub mod csr;
 pub mod dsse;
 pub mod file;
