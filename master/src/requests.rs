@@ -52,7 +52,9 @@ impl RequestsTask {
                     }
                     continue;
                 }
-                request @ (Request::Blob(_) | Request::Pillar(_)) => request,
+                request @ (Request::Blob(_) | Request::Pillar(_) | Request::Certificate(_)) => {
+                    request
+                }
             };
             let Ok(turn) = turns.clone().acquire_owned().await else { break };
             let task = self.clone();
@@ -107,6 +109,10 @@ impl RequestsTask {
                 Ok(chunk) => Reply::BlobChunk(chunk),
                 Err(error) => failed(request.request, &error),
             }),
+            Request::Certificate(asked) => Some(Reply::Failed(RequestFailed {
+                request: asked.request,
+                reason: "this master issues no operational certificates".to_owned(),
+            })),
             Request::Pillar(PillarRequest { request, saltenv }) => {
                 let shown = self.registry.show(minion)?;
                 Some(match self.pillars.render(&shown, saltenv) {

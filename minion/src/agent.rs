@@ -12,7 +12,7 @@ use bytes::Bytes;
 use drover_beacons::BeaconSchedule;
 use drover_proto::{
     id::BootId,
-    message::Welcome,
+    message::{Roots, Welcome},
     session::minion::{
         Connecting, DialFailure, Disconnected, End, Established, Event, Greeting, Settings,
     },
@@ -191,8 +191,8 @@ impl Agent {
         self.floor.raise(tunnel.master().latest_not_before);
         let (master, address) = (tunnel.master().name.to_string(), tunnel.address());
         let mut link = Link::new(tunnel);
-        let (greeting, hello) =
-            connecting.connected(self.device.own_grains(), Timestamp::now(), now());
+        let (grains, roots) = (self.device.own_grains(), Roots::default());
+        let (greeting, hello) = connecting.connected(grains, roots, Timestamp::now(), now());
         link.send(hello);
         let answer = self.beside(first_frame(&greeting, &mut link), &mut stop).await?;
         let (mut established, welcome) = match self.greeted(greeting, answer) {
@@ -295,6 +295,7 @@ impl Agent {
                 Event::Job(job) => self.work.take_job(job),
                 Event::Kill(jid) => self.work.kill_job(&jid),
                 Event::Answer(answer) => self.work.fetches.handle_answer(answer, now()),
+                Event::RootList(_) | Event::Renew(_) | Event::Retirement(_) => {}
             }
         }
         self.work.settle();

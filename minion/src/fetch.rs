@@ -162,6 +162,7 @@ impl Fetches {
             Answer::Tree(tree) => tree.request,
             Answer::BlobChunk(chunk) => chunk.request,
             Answer::Pillar(pillar) => pillar.request,
+            Answer::Certificate(certificate) => certificate.request,
             Answer::Failed(failed) => failed.request,
         };
         let Some((id, offset)) = self.requests.remove(&request) else { return };
@@ -180,9 +181,10 @@ impl Fetches {
                 let (digest, size) = (*digest, *size);
                 want.take_chunk(&chunk, offset, digest, size).transpose()
             }
-            (Answer::Tree(_) | Answer::Pillar(_) | Answer::BlobChunk(_), _) => {
-                Some(Err(FetchError::Mismatch))
-            }
+            (
+                Answer::Tree(_) | Answer::Pillar(_) | Answer::BlobChunk(_) | Answer::Certificate(_),
+                _,
+            ) => Some(Err(FetchError::Mismatch)),
         };
         match ended {
             Some(result) => self.finish(id, result),

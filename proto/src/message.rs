@@ -3,6 +3,7 @@
 //! fields are never reused; [`crate::codec`] turns bytes into these and back.
 
 use bytes::Bytes;
+use drover_pki::Fingerprint;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -36,6 +37,10 @@ pub enum FromMinion {
     BlobRequest(BlobRequest),
     /// Asks for its pillar.
     PillarRequest(PillarRequest),
+    /// Asks for an operational certificate.
+    CertificateRequest(CertificateRequest),
+    /// The roots that it trusts changed.
+    Roots(Roots),
 }
 
 /// What the master sends.
@@ -60,8 +65,16 @@ pub enum FromMaster {
     BlobChunk(BlobChunk),
     /// Answers [`PillarRequest`].
     Pillar(Pillar),
+    /// Answers [`CertificateRequest`].
+    Certificate(Certificate),
     /// Answers any request that could not be served.
     RequestFailed(RequestFailed),
+    /// Follow this list of the fleet's roots.
+    RootList(RootList),
+    /// Renew the operational certificate before it is due.
+    Renew(Renew),
+    /// The day on which the device ends changed.
+    Retirement(Retirement),
 }
 
 /// A minion presents itself. Who it is stands in its certificate, not here.
@@ -79,6 +92,12 @@ pub struct Hello {
     pub at: Timestamp,
     /// Its own grains.
     pub grains: GrainSets,
+    /// The number of the newest root list that it follows; 0 for the roots that it was born with.
+    #[serde(default)]
+    pub root_list: u64,
+    /// The roots that it trusts.
+    #[serde(default)]
+    pub roots: Vec<Fingerprint>,
 }
 
 /// The grains that a minion knows by itself. Enrolled ones come from the registry and win over both.
@@ -103,6 +122,23 @@ pub struct Welcome {
     pub grains: Map<String, Value>,
     /// The last outbox number of this boot that is in the store; 0 for none.
     pub acknowledged: u64,
+    /// What the session is for.
+    #[serde(default)]
+    pub scope: Scope,
+    /// When the device ends, if its operator set a day: nothing is renewed past it.
+    #[serde(default)]
+    pub retires: Option<Timestamp>,
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Everything.
+    #[default]
+    Full,
+    /// To ask for an operational certificate, and nothing else: the minion showed its birth certificate.
+    Renewal,
 }
 
 /// Come back later.
@@ -262,6 +298,54 @@ pub struct Pillar {
     pub request: u64,
     /// The data.
     pub pillar: Map<String, Value>,
+}
+
+/// A certificate for this key, please.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateRequest {
+    /// Names the answer.
+    pub request: u64,
+    /// RFC 2986, in DER. Of what it says only the key is taken.
+    pub csr: Bytes,
+}
+
+/// An operational certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The request.
+    pub request: u64,
+    /// In DER: the certificate, then its fleet CA.
+    pub chain: Vec<Bytes>,
+}
+
+/// The roots that a minion trusts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roots {
+    /// The number of the newest root list that it follows; 0 for the roots that it was born with.
+    pub root_list: u64,
+    /// Each root's certificate.
+    pub roots: Vec<Fingerprint>,
+}
+
+/// The fleet's roots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootList {
+    /// The signed text.
+    pub list: Bytes,
+}
+
+/// Renew early, because the authority that issued the certificate goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renew {
+    /// In milliseconds: at a random moment within, so that a fleet does not come at once.
+    pub within: u64,
+}
+
+/// The end of a device's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retirement {
+    /// When; none takes it back.
+    pub at: Option<Timestamp>,
 }
 
 /// A request that could not be served.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use drover_pki::Fingerprint;
 use drover_proto::{
     codec,
     digest::Digest,
@@ -11,9 +12,10 @@ use drover_proto::{
     job::{Job, Return},
     local_event,
     message::{
-        Acknowledged, BlobChunk, BlobRequest, FromMaster, FromMinion, GrainSets, Heartbeat, Hello,
-        JobAccepted, KillJob, OutboxEntry, OutboxEvent, OutboxItem, Pillar, PillarRequest,
-        Progress, RequestFailed, RetryAfter, Tree, TreeFile, TreeRequest, Welcome,
+        Acknowledged, BlobChunk, BlobRequest, Certificate, CertificateRequest, FromMaster,
+        FromMinion, GrainSets, Heartbeat, Hello, JobAccepted, KillJob, OutboxEntry, OutboxEvent,
+        OutboxItem, Pillar, PillarRequest, Progress, Renew, RequestFailed, Retirement, RetryAfter,
+        RootList, Roots, Scope, Tree, TreeFile, TreeRequest, Welcome,
     },
 };
 use jiff::Timestamp;
@@ -86,6 +88,8 @@ fn from_minion() -> Vec<FromMinion> {
             heartbeat: 30_000,
             at: at(),
             grains: grains(),
+            root_list: 2,
+            roots: vec![Fingerprint::of(b"")],
         }),
         FromMinion::Heartbeat(Heartbeat { at: at() }),
         FromMinion::JobAccepted(JobAccepted { jid: jid(), behind: 2 }),
@@ -109,6 +113,11 @@ fn from_minion() -> Vec<FromMinion> {
         FromMinion::TreeRequest(TreeRequest { request: 1, saltenv: "base".to_owned() }),
         FromMinion::BlobRequest(BlobRequest { request: 2, digest: digest(), offset: 262_144 }),
         FromMinion::PillarRequest(PillarRequest { request: 3, saltenv: "base".to_owned() }),
+        FromMinion::CertificateRequest(CertificateRequest {
+            request: 4,
+            csr: Bytes::from_static(&[0x30, 0]),
+        }),
+        FromMinion::Roots(Roots { root_list: 3, roots: vec![Fingerprint::of(b"")] }),
     ]
 }
 
@@ -119,6 +128,8 @@ fn from_master() -> Vec<FromMaster> {
             time: at(),
             grains: map(json!({ "role": "rfid" })),
             acknowledged: 0,
+            scope: Scope::Renewal,
+            retires: None,
         }),
         FromMaster::RetryAfter(RetryAfter { after: 60_000, reason: "restarting".to_owned() }),
         FromMaster::Heartbeat(Heartbeat { at: at() }),
@@ -146,6 +157,13 @@ fn from_master() -> Vec<FromMaster> {
             request: 4,
             reason: "no environment `dev`".to_owned(),
         }),
+        FromMaster::Certificate(Certificate {
+            request: 4,
+            chain: vec![Bytes::from_static(&[0x30, 0]), Bytes::from_static(&[0x30, 0])],
+        }),
+        FromMaster::RootList(RootList { list: Bytes::from_static(b"{}") }),
+        FromMaster::Renew(Renew { within: 86_400_000 }),
+        FromMaster::Retirement(Retirement { at: Some(at()) }),
     ]
 }
 

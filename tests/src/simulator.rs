@@ -18,7 +18,7 @@ use drover_pki::{
 use drover_proto::{
     id::BootId,
     job::{Job, Return},
-    message::{GrainSets, JobAccepted, OutboxItem},
+    message::{GrainSets, JobAccepted, OutboxItem, Roots},
     outbox::Outbox,
     session::minion::{DialFailure, Disconnected, End, Established, Event, Greeting, Settings},
     tunnel::{self, Identity, Tunnel, TunnelConfig, TunnelFailure, TunnelLimits},
@@ -150,8 +150,9 @@ impl Minion {
             let dialling = phase.connect();
             phase = match tunnel::connect(&tunnel).await {
                 Ok(connection) => {
+                    let (grains, wall) = (grains(number), Timestamp::now());
                     let (greeting, hello) =
-                        dialling.connected(grains(number), Timestamp::now(), now());
+                        dialling.connected(grains, Roots::default(), wall, now());
                     self.session(connection, greeting, hello, &mut outbox).await
                 }
                 Err(error) => {

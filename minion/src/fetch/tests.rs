@@ -28,7 +28,9 @@ fn asked(fetches: &mut Fetches) -> Vec<BlobRequest> {
     std::iter::from_fn(|| fetches.poll_transmit())
         .map(|request| match request {
             Request::Blob(request) => request,
-            Request::Tree(_) | Request::Pillar(_) => panic!("no blob: {request:?}"),
+            Request::Tree(_) | Request::Pillar(_) | Request::Certificate(_) => {
+                panic!("no blob: {request:?}")
+            }
         })
         .collect()
 }

@@ -23,7 +23,8 @@ use drover_proto::{
     job::{Job, Return},
     message::{
         Acknowledged, BlobChunk, BlobRequest, FromMaster, FromMinion, Heartbeat, Hello,
-        JobAccepted, KillJob, OutboxItem, PROTOCOL, Pillar, RequestFailed, Tree, TreeFile, Welcome,
+        JobAccepted, KillJob, OutboxItem, PROTOCOL, Pillar, RequestFailed, Scope, Tree, TreeFile,
+        Welcome,
     },
     tunnel::{
         Admission, Gateway, GatewayConfig, GatewayEvent, GatewayHandle, GatewayLimits, Identity,
@@ -259,6 +260,8 @@ impl Master {
                 time,
                 grains: self.enrolled.clone(),
                 acknowledged: 0,
+                scope: Scope::Full,
+                retires: None,
             }),
             FromMinion::Heartbeat(_) => FromMaster::Heartbeat(Heartbeat { at: time }),
             FromMinion::Outbox(entry) if self.acknowledges => {
@@ -274,9 +277,11 @@ impl Master {
                 request: asked.request,
                 pillar: json!({"secret": "s"}).as_object().unwrap().clone(),
             }),
-            FromMinion::JobAccepted(_) | FromMinion::Outbox(_) | FromMinion::Grains(_) => {
-                return None;
-            }
+            FromMinion::JobAccepted(_)
+            | FromMinion::Outbox(_)
+            | FromMinion::Grains(_)
+            | FromMinion::CertificateRequest(_)
+            | FromMinion::Roots(_) => return None,
         })
     }
 

@@ -15,10 +15,10 @@ use crate::{
     codec::{self, DecodeError, MAX_FRAME},
     id::JobId,
     job::Job,
-    message::{FromMaster, FromMinion, Hello, PROTOCOL, RetryAfter, Welcome},
+    message::{FromMaster, FromMinion, Hello, PROTOCOL, RetryAfter, Scope, Welcome},
 };
 
-pub use established::{Established, Event, Killed, Reply, Request, Unfinished};
+pub use established::{Established, Event, Killed, Notice, Reply, Request, Unfinished};
 
 /// How many jobs may be sent and not accepted; more wait in the session's queue.
 pub const JOB_WINDOW: usize = 64;
@@ -165,9 +165,24 @@ impl AwaitHello {
             | FromMinion::Grains(_)
             | FromMinion::TreeRequest(_)
             | FromMinion::BlobRequest(_)
-            | FromMinion::PillarRequest(_) => Err(Close::OutOfTurn("a message before its hello")),
+            | FromMinion::PillarRequest(_)
+            | FromMinion::CertificateRequest(_)
+            | FromMinion::Roots(_) => Err(Close::OutOfTurn("a message before its hello")),
         }
     }
+}
+
+/// What a minion is welcomed with.
+#[derive(Debug, Default)]
+pub struct Terms {
+    /// The enrolled grains.
+    pub grains: Map<String, Value>,
+    /// The last number of the hello's boot that the store has.
+    pub acknowledged: u64,
+    /// What the session is for.
+    pub scope: Scope,
+    /// When the device ends, if its operator set a day.
+    pub retires: Option<Timestamp>,
 }
 
 /// A minion said `Hello`. The caller looks up what the answer needs and gives one.
@@ -185,23 +200,22 @@ impl Offered {
 
     /// Takes it in: the session, the frame to send, and the hello for the caller to keep.
     ///
-    /// `grains` are the enrolled ones; `acknowledged` is the last number of the hello's boot that the store has.
-    ///
     /// # Panics
     /// Never: a welcome has a MessagePack form.
     #[must_use]
     pub fn welcome(
         self,
-        grains: Map<String, Value>,
-        acknowledged: u64,
+        terms: Terms,
         wall: Timestamp,
         now: Instant,
     ) -> (Established, Bytes, Hello) {
         let heartbeat = Duration::from_millis(self.hello.heartbeat);
+        let Terms { grains, acknowledged, scope, retires } = terms;
+        let (protocol, time) = (PROTOCOL, wall);
         let welcome =
-            FromMaster::Welcome(Welcome { protocol: PROTOCOL, time: wall, grains, acknowledged });
+            FromMaster::Welcome(Welcome { protocol, time, grains, acknowledged, scope, retires });
         let frame = codec::encode(&welcome).expect("a welcome has a MessagePack form");
-        (Established::new(heartbeat, acknowledged, now), frame, self.hello)
+        (Established::new(heartbeat, acknowledged, scope, now), frame, self.hello)
     }
 
     /// Sends it away for a while: the frame to send before closing.

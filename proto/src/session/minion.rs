@@ -13,7 +13,7 @@ use super::{HELLO_DEADLINE, backoff::Backoff, jitter::Jitter};
 use crate::{
     codec::{self, DecodeError},
     id::BootId,
-    message::{FromMaster, FromMinion, GrainSets, Hello, PROTOCOL, Welcome},
+    message::{FromMaster, FromMinion, GrainSets, Hello, PROTOCOL, Roots, Welcome},
     outbox::{NeverSent, Outbox},
 };
 
@@ -168,8 +168,15 @@ impl Connecting {
     /// # Panics
     /// Never: a `Hello` has a MessagePack form.
     #[must_use]
-    pub fn connected(self, grains: GrainSets, wall: Timestamp, now: Instant) -> (Greeting, Bytes) {
+    pub fn connected(
+        self,
+        grains: GrainSets,
+        roots: Roots,
+        wall: Timestamp,
+        now: Instant,
+    ) -> (Greeting, Bytes) {
         let settings = &self.agent.settings;
+        let Roots { root_list, roots } = roots;
         let hello = FromMinion::Hello(Hello {
             protocols: vec![PROTOCOL],
             boot: settings.boot,
@@ -177,6 +184,8 @@ impl Connecting {
             heartbeat: u64::try_from(settings.heartbeat.as_millis()).unwrap_or(u64::MAX),
             at: wall,
             grains,
+            root_list,
+            roots,
         });
         let frame = codec::encode(&hello).expect("a hello has a MessagePack form");
         (Greeting { agent: self.agent, deadline: now + HELLO_DEADLINE }, frame)
@@ -221,7 +230,7 @@ impl Greeting {
         match welcome(outbox, frame) {
             Ok(welcome) => {
                 self.agent.backoff.reset();
-                let established = Established::new(self.agent, welcome.acknowledged, now);
+                let established = Established::new(self.agent, &welcome, now);
                 Ok((established, welcome))
             }
             Err(cause) => Err(Box::new(self.agent.ended(cause, now))),
@@ -246,7 +255,11 @@ fn welcome(outbox: &mut Outbox, frame: &[u8]) -> Result<Welcome, End> {
         | FromMaster::Tree(_)
         | FromMaster::BlobChunk(_)
         | FromMaster::Pillar(_)
-        | FromMaster::RequestFailed(_) => {
+        | FromMaster::Certificate(_)
+        | FromMaster::RequestFailed(_)
+        | FromMaster::RootList(_)
+        | FromMaster::Renew(_)
+        | FromMaster::Retirement(_) => {
             return Err(End::OutOfTurn("a message before its welcome"));
         }
     };

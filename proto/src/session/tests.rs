@@ -16,8 +16,9 @@ use super::{
 use crate::{
     codec,
     message::{
-        Acknowledged, FromMaster, FromMinion, GrainSets, Heartbeat, JobAccepted, Pillar,
-        RetryAfter, TreeRequest, Welcome,
+        Acknowledged, CertificateRequest, FromMaster, FromMinion, GrainSets, Heartbeat,
+        JobAccepted, Pillar, Renew, RequestFailed, Retirement, RetryAfter, RootList, Roots, Scope,
+        TreeRequest, Welcome,
     },
     outbox::Outbox,
 };
@@ -223,6 +224,93 @@ fn an_idle_session_on_the_master_is_small() {
 }
 
 #[test]
+fn a_session_for_renewal_closes_a_minion_that_wants_more() {
+    let now = pair::start();
+    let tree = TreeRequest { request: 1, saltenv: "base".to_owned() };
+    for more in [
+        pair::entry(1, "x"),
+        FromMinion::Grains(GrainSets::default()),
+        FromMinion::TreeRequest(tree),
+        FromMinion::Roots(Roots::default()),
+        FromMinion::JobAccepted(JobAccepted { jid: job(1).jid, behind: 0 }),
+        FromMinion::Hello(hello_of(1)),
+    ] {
+        let (mut session, _) = established_for(Scope::Renewal, now);
+        let closed = session.handle_frame(&message_of_minion(&more), now);
+        assert!(matches!(closed, Err(Close::OutOfTurn(_))), "{more:?}");
+        assert_eq!(session.poll_event(), None, "{more:?}");
+    }
+    let (mut session, _) = established_for(Scope::Renewal, now);
+    let asked = CertificateRequest { request: 1, csr: bytes::Bytes::from_static(b"csr") };
+    let frame = message_of_minion(&FromMinion::CertificateRequest(asked.clone()));
+    session.handle_frame(&frame, now).unwrap();
+    let request = master::Event::Request(master::Request::Certificate(asked));
+    assert_eq!(session.poll_event(), Some(request));
+    let frame = JobFrame::new(job(1)).unwrap();
+    assert_eq!(session.queue_job(frame.clone()), Err(frame), "it runs no jobs");
+}
+
+#[test]
+fn a_minion_in_a_session_for_renewal_asks_for_a_certificate_and_keeps_the_rest() {
+    let now = pair::start();
+    let (mut master, welcome) = established_for(Scope::Renewal, now);
+    let mut outbox = Outbox::default();
+    outbox.push(pair::event("kept"), pair::wall());
+    let (mut session, welcome) = greeting(now).handle_frame(&mut outbox, &welcome, now).unwrap();
+    assert_eq!((welcome.scope, session.scope()), (Scope::Renewal, Scope::Renewal));
+    session.accept_job(JobAccepted { jid: job(1).jid, behind: 0 });
+    session.send_grains(GrainSets::default());
+    session.send_roots(Roots::default());
+    let tree = TreeRequest { request: 1, saltenv: "base".to_owned() };
+    session.request(minion::Request::Tree(tree));
+    let csr = bytes::Bytes::from_static(b"csr");
+    let asked = CertificateRequest { request: 2, csr };
+    session.request(minion::Request::Certificate(asked.clone()));
+    let later = now + pair::HEARTBEAT;
+    let mut sent = Vec::new();
+    while let Some(frame) = session.poll_transmit(&mut outbox, pair::wall(), later) {
+        master.handle_frame(&frame, later).unwrap();
+        sent.push(codec::decode::<FromMinion>(&frame).unwrap());
+    }
+    let [FromMinion::Heartbeat(_), FromMinion::CertificateRequest(request)] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(*request, asked);
+    assert_eq!(outbox.len(), 1, "it waits for a session that takes it");
+
+    let frame = message_for_minion(&FromMaster::Job(job(1)));
+    assert!(matches!(session.handle_frame(&mut outbox, &frame, later), Err(End::OutOfTurn(_))));
+    assert_eq!(session.reconnect(later).poll_timeout(), Some(later), "it comes back at once");
+}
+
+#[test]
+fn what_the_master_says_unasked_arrives() {
+    let now = pair::start();
+    let (mut master, welcome) = established(now);
+    let mut outbox = Outbox::default();
+    let (mut session, _) = greeting(now).handle_frame(&mut outbox, &welcome, now).unwrap();
+    let list = bytes::Bytes::from_static(b"signed");
+    master.notify(master::Notice::RootList(RootList { list: list.clone() }));
+    master.notify(master::Notice::Renew(Renew { within: 60_000 }));
+    master.notify(master::Notice::Retirement(Retirement { at: Some(pair::wall()) }));
+    while let Some(frame) = master.poll_transmit(pair::wall()) {
+        session.handle_frame(&mut outbox, &frame, now).unwrap();
+    }
+    assert_eq!(session.poll_event(), Some(minion::Event::RootList(list)));
+    assert_eq!(session.poll_event(), Some(minion::Event::Renew(60 * SECOND)));
+    assert_eq!(session.poll_event(), Some(minion::Event::Retirement(Some(pair::wall()))));
+
+    session.send_roots(Roots { root_list: 3, roots: Vec::new() });
+    let frame = session.poll_transmit(&mut outbox, pair::wall(), now).unwrap();
+    master.handle_frame(&frame, now).unwrap();
+    let trusted = Roots { root_list: 3, roots: Vec::new() };
+    assert_eq!(master.poll_event(), Some(master::Event::Roots(trusted)));
+    let failed = RequestFailed { request: 1, reason: "no".to_owned() };
+    master.reply(master::Reply::Failed(failed));
+    assert!(master.poll_transmit(pair::wall()).is_some());
+}
+
+#[test]
 fn requests_beyond_the_window_wait_for_answers() {
     let mut pair = Pair::new(5);
     pair.connect();
@@ -248,6 +336,8 @@ fn what_a_master_must_not_say_ends_the_session() {
             time: pair::wall(),
             grains: serde_json::Map::new(),
             acknowledged,
+            scope: Scope::Full,
+            retires: None,
         })
     };
     assert!(matches!(cause(&welcome(2, 0)), End::Incompatible(2)));
@@ -295,13 +385,18 @@ fn a_minion_that_is_not_accepted_tries_again_within_ten_seconds() {
 }
 
 fn established(now: std::time::Instant) -> (master::Established, bytes::Bytes) {
+    established_for(Scope::Full, now)
+}
+
+fn established_for(scope: Scope, now: std::time::Instant) -> (master::Established, bytes::Bytes) {
     let hello = message_of_minion(&FromMinion::Hello(hello_of(1)));
     let offered = master::AwaitHello::new(now).handle_frame(&hello).unwrap();
-    let (session, welcome, _) = offered.welcome(serde_json::Map::new(), 0, pair::wall(), now);
+    let terms = master::Terms { scope, ..master::Terms::default() };
+    let (session, welcome, _) = offered.welcome(terms, pair::wall(), now);
     (session, welcome)
 }
 
 fn greeting(now: std::time::Instant) -> minion::Greeting {
     let dial = minion::Disconnected::new(pair::settings(1, 1), now).connect();
-    dial.connected(GrainSets::default(), pair::wall(), now).0
+    dial.connected(GrainSets::default(), Roots::default(), pair::wall(), now).0
 }

@@ -6,7 +6,7 @@ use drover_proto::{
     id::{BootId, JobId},
     job::JobState,
     message::{OutboxEntry, OutboxItem},
-    session::master::{Close, Established, Event, Offered},
+    session::master::{Close, Established, Event, Offered, Terms},
     tunnel::{ConnectionId, CutReason},
 };
 use serde_json::json;
@@ -70,8 +70,8 @@ impl HubTask {
             send(&mut self.sender, frames).await;
             return;
         };
-        let (session, frame, hello) =
-            offered.welcome(entry.enrolled, acknowledged, now.wall, now.instant);
+        let terms = Terms { grains: entry.enrolled, acknowledged, ..Terms::default() };
+        let (session, frame, hello) = offered.welcome(terms, now.wall, now.instant);
         connection.phase = Phase::Established { session: Box::new(session), boot };
         let address = connection.address;
         connection.backlog.handle_sent(1);
@@ -180,6 +180,9 @@ impl HubTask {
                     if self.requests.try_send(ask).is_err() {
                         tracing::error!("more requests than the windows of all sessions allow");
                     }
+                }
+                Event::Roots(roots) => {
+                    tracing::debug!(minion = %id.minion, roots.root_list, "trusts other roots");
                 }
                 Event::Stale => self.sign(&id.minion, Sign::Stale, now),
                 Event::Back => {

@@ -14,9 +14,9 @@ use crate::{
     codec::{self, MAX_FRAME},
     id::JobId,
     message::{
-        Acknowledged, BlobChunk, BlobRequest, FromMaster, FromMinion, GrainSets, Heartbeat,
-        JobAccepted, KillJob, OutboxEntry, OutboxItem, Pillar, PillarRequest, RequestFailed, Tree,
-        TreeRequest,
+        Acknowledged, BlobChunk, BlobRequest, Certificate, CertificateRequest, FromMaster,
+        FromMinion, GrainSets, Heartbeat, JobAccepted, KillJob, OutboxEntry, OutboxItem, Pillar,
+        PillarRequest, Renew, RequestFailed, Retirement, RootList, Roots, Scope, Tree, TreeRequest,
     },
     session::{OUTBOX_WINDOW, REQUEST_WINDOW, silence},
 };
@@ -35,6 +35,8 @@ pub enum Event {
     JobAccepted(JobAccepted),
     /// Its own grains changed.
     Grains(Box<GrainSets>),
+    /// The roots that it trusts changed.
+    Roots(Roots),
     /// Answer this by [`Established::reply`].
     Request(Request),
     /// Three heartbeats were missed. The connection may stay open.
@@ -52,6 +54,8 @@ pub enum Request {
     Blob(BlobRequest),
     /// The minion's pillar.
     Pillar(PillarRequest),
+    /// An operational certificate.
+    Certificate(CertificateRequest),
 }
 
 /// What the master answers.
@@ -63,8 +67,21 @@ pub enum Reply {
     BlobChunk(BlobChunk),
     /// To [`Request::Pillar`].
     Pillar(Pillar),
+    /// To [`Request::Certificate`].
+    Certificate(Certificate),
     /// To any of them.
     Failed(RequestFailed),
+}
+
+/// What the master says without being asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// Follow this list of roots.
+    RootList(RootList),
+    /// Renew early.
+    Renew(Renew),
+    /// The day on which the device ends changed.
+    Retirement(Retirement),
 }
 
 /// What a pillar may have in bytes of MessagePack, so that its message has room around it.
@@ -91,6 +108,7 @@ pub struct Unfinished {
 /// A welcomed minion.
 #[derive(Debug)]
 pub struct Established {
+    scope: Scope,
     silence: Duration,
     silent_at: Instant,
     is_stale: bool,
@@ -105,6 +123,7 @@ pub struct Established {
     unsent: VecDeque<JobFrame>,
     unacknowledged: VecDeque<JobId>,
     kills: VecDeque<JobId>,
+    notices: VecDeque<Notice>,
     replies: VecDeque<Reply>,
     /// Requests that have no reply yet.
     open_requests: usize,
@@ -112,9 +131,10 @@ pub struct Established {
 }
 
 impl Established {
-    pub(super) fn new(heartbeat: Duration, acknowledged: u64, now: Instant) -> Self {
+    pub(super) fn new(heartbeat: Duration, acknowledged: u64, scope: Scope, now: Instant) -> Self {
         let silence = silence(heartbeat);
         Self {
+            scope,
             silence,
             silent_at: now + silence,
             is_stale: false,
@@ -126,6 +146,7 @@ impl Established {
             unsent: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             kills: VecDeque::new(),
+            notices: VecDeque::new(),
             replies: VecDeque::new(),
             open_requests: 0,
             events: VecDeque::new(),
@@ -142,6 +163,11 @@ impl Established {
         if std::mem::take(&mut self.is_stale) {
             self.events.push_back(Event::Back);
         }
+        if self.scope == Scope::Renewal && !may_renew(&message) {
+            return Err(Close::OutOfTurn(
+                "more than a certificate request in a session for renewal",
+            ));
+        }
         match message {
             FromMinion::Heartbeat(_) => self.owes_heartbeat = true,
             FromMinion::JobAccepted(accepted) => {
@@ -153,6 +179,10 @@ impl Established {
             FromMinion::TreeRequest(request) => self.handle_request(Request::Tree(request))?,
             FromMinion::BlobRequest(request) => self.handle_request(Request::Blob(request))?,
             FromMinion::PillarRequest(request) => self.handle_request(Request::Pillar(request))?,
+            FromMinion::CertificateRequest(request) => {
+                self.handle_request(Request::Certificate(request))?;
+            }
+            FromMinion::Roots(roots) => self.events.push_back(Event::Roots(roots)),
             FromMinion::Hello(_) => return Err(Close::OutOfTurn("a second hello")),
         }
         Ok(())
@@ -169,9 +199,9 @@ impl Established {
     /// Sends a job as soon as the window allows.
     ///
     /// # Errors
-    /// Gives the job back when [`JOB_QUEUE`] others wait before it.
+    /// Gives the job back when [`JOB_QUEUE`] others wait before it, or the session is for renewal alone.
     pub fn queue_job(&mut self, job: JobFrame) -> Result<(), JobFrame> {
-        if self.unsent.len() >= JOB_QUEUE {
+        if self.unsent.len() >= JOB_QUEUE || self.scope == Scope::Renewal {
             return Err(job);
         }
         self.unsent.push_back(job);
@@ -203,6 +233,17 @@ impl Established {
     pub fn reply(&mut self, reply: Reply) {
         self.open_requests = self.open_requests.saturating_sub(1);
         self.replies.push_back(reply);
+    }
+
+    /// Tells the minion something that it did not ask for.
+    pub fn notify(&mut self, notice: Notice) {
+        self.notices.push_back(notice);
+    }
+
+    /// What the session is for.
+    #[must_use]
+    pub const fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// Ends the session from here: the frame to send before closing.
@@ -306,7 +347,30 @@ impl Established {
         if let Some(jid) = self.kills.pop_front() {
             return Some(FromMaster::KillJob(KillJob { jid }));
         }
-        self.replies.pop_front().map(Reply::fitting).map(Into::into)
+        if let Some(notice) = self.notices.pop_front() {
+            return Some(notice.into());
+        }
+        let reply = self.replies.pop_front();
+        if reply.is_none() {
+            // An idle session gives its memory back.
+            (self.notices, self.replies) = (VecDeque::new(), VecDeque::new());
+        }
+        reply.map(Reply::fitting).map(Into::into)
+    }
+}
+
+/// Whether a minion may send it in a session of [`Scope::Renewal`].
+const fn may_renew(message: &FromMinion) -> bool {
+    match message {
+        // A second hello has its own reason to close.
+        FromMinion::Hello(_) | FromMinion::Heartbeat(_) | FromMinion::CertificateRequest(_) => true,
+        FromMinion::JobAccepted(_)
+        | FromMinion::Outbox(_)
+        | FromMinion::Grains(_)
+        | FromMinion::TreeRequest(_)
+        | FromMinion::BlobRequest(_)
+        | FromMinion::PillarRequest(_)
+        | FromMinion::Roots(_) => false,
     }
 }
 
@@ -337,7 +401,18 @@ impl From<Reply> for FromMaster {
             Reply::Tree(tree) => Self::Tree(tree),
             Reply::BlobChunk(chunk) => Self::BlobChunk(chunk),
             Reply::Pillar(pillar) => Self::Pillar(pillar),
+            Reply::Certificate(certificate) => Self::Certificate(certificate),
             Reply::Failed(failed) => Self::RequestFailed(failed),
+        }
+    }
+}
+
+impl From<Notice> for FromMaster {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::RootList(list) => Self::RootList(list),
+            Notice::Renew(renew) => Self::Renew(renew),
+            Notice::Retirement(retirement) => Self::Retirement(retirement),
         }
     }
 }

@@ -14,8 +14,9 @@ use crate::{
     id::JobId,
     job::Job,
     message::{
-        BlobChunk, BlobRequest, FromMaster, FromMinion, GrainSets, Heartbeat, JobAccepted, Pillar,
-        PillarRequest, RequestFailed, RetryAfter, Tree, TreeRequest,
+        BlobChunk, BlobRequest, Certificate, CertificateRequest, FromMaster, FromMinion, GrainSets,
+        Heartbeat, JobAccepted, Pillar, PillarRequest, RequestFailed, RetryAfter, Roots, Scope,
+        Tree, TreeRequest, Welcome,
     },
     outbox::Outbox,
     session::{OUTBOX_WINDOW, REQUEST_WINDOW, silence},
@@ -30,6 +31,12 @@ pub enum Event {
     Kill(JobId),
     /// An answer to a [`Request`].
     Answer(Answer),
+    /// Follow this signed list of the fleet's roots, then say so by [`Established::send_roots`].
+    RootList(Bytes),
+    /// Renew the operational certificate, at a random moment within this time.
+    Renew(Duration),
+    /// When the device ends; none when it does not any more.
+    Retirement(Option<Timestamp>),
 }
 
 /// What the agent may ask for. The `request` numbers are the agent's own.
@@ -41,6 +48,8 @@ pub enum Request {
     Blob(BlobRequest),
     /// The pillar.
     Pillar(PillarRequest),
+    /// An operational certificate.
+    Certificate(CertificateRequest),
 }
 
 /// What the master answers.
@@ -52,6 +61,8 @@ pub enum Answer {
     BlobChunk(BlobChunk),
     /// To [`Request::Pillar`].
     Pillar(Pillar),
+    /// To [`Request::Certificate`].
+    Certificate(Certificate),
     /// To any of them.
     Failed(RequestFailed),
 }
@@ -60,6 +71,7 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Established {
     agent: Agent,
+    scope: Scope,
     heartbeat_at: Instant,
     /// The master is silent when nothing was heard until then.
     silent_at: Instant,
@@ -69,22 +81,25 @@ pub struct Established {
     in_flight: VecDeque<u64>,
     accepted: VecDeque<JobAccepted>,
     grains: Option<GrainSets>,
+    roots: Option<Roots>,
     requests: VecDeque<Request>,
     open_requests: usize,
     events: VecDeque<Event>,
 }
 
 impl Established {
-    pub(super) fn new(mut agent: Agent, acknowledged: u64, now: Instant) -> Self {
+    pub(super) fn new(mut agent: Agent, welcome: &Welcome, now: Instant) -> Self {
         let heartbeat = agent.settings.heartbeat;
         Self {
             heartbeat_at: now + agent.jitter.between(Duration::ZERO, heartbeat),
             silent_at: now + silence(heartbeat),
             agent,
-            sent: acknowledged,
+            scope: welcome.scope,
+            sent: welcome.acknowledged,
             in_flight: VecDeque::new(),
             accepted: VecDeque::new(),
             grains: None,
+            roots: None,
             requests: VecDeque::new(),
             open_requests: 0,
             events: VecDeque::new(),
@@ -105,6 +120,9 @@ impl Established {
         self.silent_at = now + silence(self.agent.settings.heartbeat);
         match message {
             FromMaster::Heartbeat(_) => {}
+            FromMaster::Job(_) if self.scope == Scope::Renewal => {
+                return Err(End::OutOfTurn("a job in a session for renewal"));
+            }
             FromMaster::Job(job) => self.events.push_back(Event::Job(job)),
             FromMaster::KillJob(kill) => self.events.push_back(Event::Kill(kill.jid)),
             FromMaster::Acknowledged(acknowledged) => {
@@ -119,7 +137,15 @@ impl Established {
             FromMaster::Tree(tree) => self.answered(Answer::Tree(tree)),
             FromMaster::BlobChunk(chunk) => self.answered(Answer::BlobChunk(chunk)),
             FromMaster::Pillar(pillar) => self.answered(Answer::Pillar(pillar)),
+            FromMaster::Certificate(certificate) => self.answered(Answer::Certificate(certificate)),
             FromMaster::RequestFailed(failed) => self.answered(Answer::Failed(failed)),
+            FromMaster::RootList(list) => self.events.push_back(Event::RootList(list.list)),
+            FromMaster::Renew(renew) => {
+                self.events.push_back(Event::Renew(Duration::from_millis(renew.within)));
+            }
+            FromMaster::Retirement(retirement) => {
+                self.events.push_back(Event::Retirement(retirement.at));
+            }
             FromMaster::RetryAfter(retry) => return Err(retry.into()),
             FromMaster::Welcome(_) => return Err(End::OutOfTurn("a second welcome")),
         }
@@ -145,6 +171,18 @@ impl Established {
     /// Tells the master that the agent's own grains changed. Only the newest waits.
     pub fn send_grains(&mut self, grains: GrainSets) {
         self.grains = Some(grains);
+    }
+
+    /// Tells the master that the roots that the agent trusts changed. Only the newest waits.
+    pub fn send_roots(&mut self, roots: Roots) {
+        self.roots = Some(roots);
+    }
+
+    /// What the session is for. In one of [`Scope::Renewal`] nothing is sent but heartbeats and requests for a
+    /// certificate; the outbox waits for another session.
+    #[must_use]
+    pub const fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// Asks the master for something. Requests beyond [`REQUEST_WINDOW`] wait here for answers to others.
@@ -185,6 +223,12 @@ impl Established {
         self.agent.ended(cause, now).next
     }
 
+    /// Leaves the master to come back at once, with another certificate.
+    #[must_use]
+    pub fn reconnect(self, now: Instant) -> Disconnected {
+        Disconnected { agent: self.agent, retry_at: now }
+    }
+
     fn answered(&mut self, answer: Answer) {
         self.open_requests = self.open_requests.saturating_sub(1);
         self.events.push_back(Event::Answer(answer));
@@ -196,11 +240,17 @@ impl Established {
             self.heartbeat_at = now + self.agent.jitter.between(most * 4 / 5, most);
             return Some(FromMinion::Heartbeat(Heartbeat { at: wall }));
         }
+        if self.scope == Scope::Renewal {
+            return self.next_renewal();
+        }
         if let Some(accepted) = self.accepted.pop_front() {
             return Some(FromMinion::JobAccepted(accepted));
         }
         if let Some(grains) = self.grains.take() {
             return Some(FromMinion::Grains(grains));
+        }
+        if let Some(roots) = self.roots.take() {
+            return Some(FromMinion::Roots(roots));
         }
         if self.open_requests < REQUEST_WINDOW
             && let Some(request) = self.requests.pop_front()
@@ -211,8 +261,19 @@ impl Established {
         None
     }
 
+    /// The next request for a certificate. Other requests are not for this session.
+    fn next_renewal(&mut self) -> Option<FromMinion> {
+        while let Some(request) = self.requests.pop_front() {
+            if matches!(request, Request::Certificate(_)) {
+                self.open_requests += 1;
+                return Some(request.into());
+            }
+        }
+        None
+    }
+
     fn next_entry(&mut self, outbox: &mut Outbox, wall: Timestamp) -> Option<Bytes> {
-        if self.in_flight.len() >= OUTBOX_WINDOW {
+        if self.in_flight.len() >= OUTBOX_WINDOW || self.scope == Scope::Renewal {
             return None;
         }
         let (number, frame) = outbox.next_after(self.sent, wall)?;
@@ -228,6 +289,7 @@ impl From<Request> for FromMinion {
             Request::Tree(request) => Self::TreeRequest(request),
             Request::Blob(request) => Self::BlobRequest(request),
             Request::Pillar(request) => Self::PillarRequest(request),
+            Request::Certificate(request) => Self::CertificateRequest(request),
         }
     }
 }

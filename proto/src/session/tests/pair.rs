@@ -18,7 +18,7 @@ use crate::{
     job::{Job, Return},
     message::{
         FromMaster, FromMinion, GrainSets, Hello, JobAccepted, OutboxEntry, OutboxEvent,
-        OutboxItem, PROTOCOL, RequestFailed, TreeRequest, Welcome,
+        OutboxItem, PROTOCOL, RequestFailed, Roots, TreeRequest, Welcome,
     },
     outbox::Outbox,
     session::{
@@ -57,6 +57,8 @@ pub(super) fn hello_of(boot_number: u128) -> Hello {
         heartbeat: 30_000,
         at: wall(),
         grains: GrainSets::default(),
+        root_list: 0,
+        roots: Vec::new(),
     }
 }
 
@@ -78,7 +80,7 @@ pub(super) fn message_for_minion(message: &FromMaster) -> Bytes {
     codec::encode(message).unwrap()
 }
 
-fn event(text: &str) -> OutboxItem {
+pub(super) fn event(text: &str) -> OutboxItem {
     OutboxItem::App(OutboxEvent { path: "test".to_owned(), data: text.into() })
 }
 
@@ -261,8 +263,8 @@ impl Pair {
         let now = self.now;
         self.minion = match std::mem::replace(&mut self.minion, Minion::Changing) {
             Minion::Disconnected(phase) if phase.poll_timeout().is_some_and(|at| at <= now) => {
-                let (greeting, hello) =
-                    phase.connect().connected(GrainSets::default(), wall(), now);
+                let (grains, roots) = (GrainSets::default(), Roots::default());
+                let (greeting, hello) = phase.connect().connected(grains, roots, wall(), now);
                 self.connections.push(Connection {
                     to_master: VecDeque::from([hello]),
                     to_minion: VecDeque::new(),
@@ -332,8 +334,9 @@ impl Pair {
                     .map(|entry| entry.1)
                     .max();
                 let grains = json!({ "role": "rfid" }).as_object().unwrap().clone();
-                let (session, welcome, _) =
-                    offered.welcome(grains, acknowledged.unwrap_or(0), wall(), now);
+                let acknowledged = acknowledged.unwrap_or(0);
+                let terms = master::Terms { grains, acknowledged, ..master::Terms::default() };
+                let (session, welcome, _) = offered.welcome(terms, wall(), now);
                 self.connections[at].to_minion.push_back(welcome);
                 self.connections[at].master = Master::Established(Box::new(session), boot);
             }
@@ -382,7 +385,7 @@ impl Pair {
                         minion::Event::Answer(Answer::Failed(answer)) => {
                             self.answers.push(answer.request);
                         }
-                        minion::Event::Answer(other) => panic!("{other:?}"),
+                        other => panic!("{other:?}"),
                     }
                 }
                 Minion::Established(session, at)
@@ -446,7 +449,10 @@ impl Pair {
                     let failed = RequestFailed { request: request.request, reason };
                     session.reply(master::Reply::Failed(failed));
                 }
-                master::Event::JobAccepted(_) | master::Event::Grains(_) | master::Event::Back => {}
+                master::Event::JobAccepted(_)
+                | master::Event::Grains(_)
+                | master::Event::Roots(_)
+                | master::Event::Back => {}
                 master::Event::Request(other) => panic!("{other:?}"),
             }
         }
