@@ -15,6 +15,10 @@ use crate::fingerprint::KeyDigest;
 use crate::manifest::ManifestEntry;
 use crate::name::{HardwareSerial, MinionId};
 
+mod words;
+
+pub use words::{Actor, Reason, WordsError};
+
 /// Why the ledger could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -110,6 +114,11 @@ impl Ledger {
     /// What was issued under an id or for a hardware serial number, if anything was.
     pub fn find(&self, id: &MinionId, serial: &HardwareSerial) -> Option<&IssuedLine> {
         self.issued.iter().find(|line| line.entry.id == *id || line.entry.serial == *serial)
+    }
+
+    /// What was last issued for a hardware serial number, if anything was.
+    pub fn find_serial(&self, serial: &HardwareSerial) -> Option<&IssuedLine> {
+        self.issued.iter().rev().find(|line| line.entry.serial == *serial)
     }
 
     /// What was issued for a key, if anything was.

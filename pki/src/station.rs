@@ -11,7 +11,7 @@ use crate::authority::{Authority, AuthorityError};
 use crate::file::{self, Access, FileError};
 use crate::fleet::{FleetError, read_authority};
 use crate::key::{KeyError, PrivateKey, PublicKey};
-use crate::ledger::{IssuedLine, Ledger, LedgerError, ManifestLine};
+use crate::ledger::{Actor, IssuedLine, Ledger, LedgerError, ManifestLine, Reason};
 use crate::manifest::{Manifest, ManifestEntry, ManifestError};
 use crate::name::{HardwareSerial, MinionId, StationName};
 use crate::verify::{CertificateError, TrustAnchors, verify_factory_authority, verify_minion};
@@ -120,6 +120,11 @@ pub struct IssueRequest {
     pub masters: Vec<String>,
     /// Where the bundle goes: what will be the device's `/etc/drover`.
     pub out: PathBuf,
+    /// Why the device gets another certificate, if it has one: else a serial number seen twice is
+    /// refused.
+    pub reissue: Option<Reason>,
+    /// Who does it, for the ledger.
+    pub by: Actor,
 }
 
 /// What was issued.
@@ -129,6 +134,8 @@ pub struct Issued {
     pub entry: ManifestEntry,
     /// Whether this finished a bundle that an earlier run had left half-written.
     pub finished_earlier: bool,
+    /// Whether it took the place of an earlier certificate, which is revoked.
+    pub reissued: bool,
     /// Whether a `minion.yml` was written; one that was there is kept.
     pub wrote_configuration: bool,
 }
@@ -170,6 +177,14 @@ impl Station {
     /// The station's name.
     pub fn name(&self) -> &StationName {
         &self.name
+    }
+
+    /// What was last issued for a hardware serial number, if anything was.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn find(&self, serial: &HardwareSerial) -> Result<Option<ManifestEntry>, StationError> {
+        Ok(self.ledger.find_serial(serial).map(|line| line.entry.clone()))
     }
 
     /// Issues a device its identity and writes its bundle.
@@ -233,7 +248,7 @@ impl Station {
         let chain = [line.der, self.authority.der().clone()];
         let wrote_configuration =
             bundle.write(&chain, self.anchors.certificates(), &request.masters)?;
-        Ok(Issued { entry: line.entry, finished_earlier, wrote_configuration })
+        Ok(Issued { entry: line.entry, finished_earlier, reissued: false, wrote_configuration })
     }
 
     /// Exports what was issued since the last manifest, or everything, to a file.

@@ -34,6 +34,8 @@ fn request(factory: &TempDir, id: &str, serial: &str) -> IssueRequest {
         grains: Map::from_iter([("site".to_owned(), Value::from("bne"))]),
         masters: vec!["10.0.0.1:4510".to_owned()],
         out: factory.path().join(id),
+        reissue: None,
+        by: "ann".parse().unwrap(),
     }
 }
 

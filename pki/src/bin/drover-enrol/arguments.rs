@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use drover_pki::ledger::Actor;
 use drover_pki::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
 use serde_json::{Map, Value};
 
@@ -117,6 +118,28 @@ pub(crate) struct Issue {
     /// Where the device's files go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) by: By,
+}
+
+/// Who does it, for the ledger.
+#[derive(Debug, Args)]
+pub(crate) struct By {
+    /// Who does it, for the ledger [default: $SUDO_USER, else $USER]
+    #[arg(long, value_name = "NAME")]
+    by: Option<Actor>,
+}
+
+impl By {
+    /// Who was named, else who is logged in. Nothing proves either.
+    pub(crate) fn into_actor(self) -> Actor {
+        let logged_in = || {
+            let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
+            names.filter_map(|name| std::env::var(name).ok()).find_map(|name| name.parse().ok())
+        };
+        let unknown = || "unknown".parse().expect("invariant: a word is an actor");
+        self.by.or_else(logged_in).unwrap_or_else(unknown)
+    }
 }
 
 /// Exports the devices issued since the last manifest. Manifests are numbered, and signed with the

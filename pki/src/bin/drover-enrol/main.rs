@@ -92,6 +92,8 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
         grains,
         masters: arguments.master.into_iter().map(|master| master.0).collect(),
         out: arguments.out,
+        reissue: None,
+        by: arguments.by.into_actor(),
     };
     let issued = station.issue(&request, now)?;
     if issued.wrote_configuration && request.masters.is_empty() {
