@@ -1,6 +1,7 @@
 //! A certificate authority: a certificate, its key, and what the two issue. The root makes the
 //! others; a station's makes birth certificates, the master's everything else.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use rcgen::{Issuer, PublicKeyData, SerialNumber};
 use rustls_pki_types::CertificateDer;
 
 use crate::certificate::{Certificate, Unreadable};
-use crate::key::{KeyError, PrivateKey};
+use crate::key::{KeyError, PrivateKey, PublicKey};
 use crate::name::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
 use crate::profile::Profile;
 
@@ -30,12 +31,57 @@ pub enum AuthorityError {
         /// The certificate's subject.
         subject: String,
     },
-    /// A key could not be made.
-    #[error("the authority's key could not be made")]
+    /// A key could not be made, or did not sign.
+    #[error("the authority's key cannot be used")]
     Key(#[from] KeyError),
     /// rcgen refused, or signing failed.
     #[error("the certificate could not be made")]
     Issue(#[from] rcgen::Error),
+}
+
+/// An authority's key, wherever it is kept.
+#[derive(Debug)]
+pub enum AuthorityKey {
+    /// In a file, and now in memory.
+    File(PrivateKey),
+}
+
+impl AuthorityKey {
+    /// The public half.
+    pub fn public(&self) -> &PublicKey {
+        match self {
+            Self::File(key) => key.public(),
+        }
+    }
+
+    /// Signs with ECDSA and SHA-256; the signature is in ASN.1's form, as X.509 has it.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        match self {
+            Self::File(key) => key.sign(message),
+        }
+    }
+}
+
+impl From<PrivateKey> for AuthorityKey {
+    fn from(key: PrivateKey) -> Self {
+        Self::File(key)
+    }
+}
+
+impl PublicKeyData for AuthorityKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.public().der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        self.public().algorithm()
+    }
+}
+
+impl rcgen::SigningKey for AuthorityKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Self::sign(self, message).map_err(|_| rcgen::Error::RemoteKeyError)
+    }
 }
 
 /// A certificate authority.
@@ -43,12 +89,16 @@ pub enum AuthorityError {
 pub struct Authority {
     der: CertificateDer<'static>,
     certificate: Certificate,
-    key: PrivateKey,
+    key: AuthorityKey,
 }
 
 impl Authority {
     /// Joins an authority's certificate and its key.
-    pub fn new(der: CertificateDer<'static>, key: PrivateKey) -> Result<Self, AuthorityError> {
+    pub fn new(
+        der: CertificateDer<'static>,
+        key: impl Into<AuthorityKey>,
+    ) -> Result<Self, AuthorityError> {
+        let key = key.into();
         let certificate = Certificate::read(&der)?;
         if !certificate.is_ca {
             return Err(AuthorityError::NoAuthority { subject: certificate.subject });
@@ -61,10 +111,19 @@ impl Authority {
 
     /// Makes a fleet's root, with a key of its own.
     pub fn create_root(fleet: &FleetName, now: Timestamp) -> Result<Self, AuthorityError> {
-        let key = PrivateKey::generate()?;
+        Self::create_root_with(fleet, PrivateKey::generate()?, now)
+    }
+
+    /// Makes a fleet's root of a key that was made for it.
+    pub fn create_root_with(
+        fleet: &FleetName,
+        key: impl Into<AuthorityKey>,
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
+        let key = key.into();
         let mut params = Profile::root(fleet).params(now)?;
         params.serial_number = Some(random_serial()?);
-        let der = params.self_signed(&key)?.der().clone();
+        let der = with_cause(&key, |key| Ok(params.self_signed(key)?.der().clone()))?;
         Self::new(der, key)
     }
 
@@ -93,7 +152,17 @@ impl Authority {
         profile: &Profile,
         now: Timestamp,
     ) -> Result<Self, AuthorityError> {
-        let key = PrivateKey::generate()?;
+        self.create_authority_with(profile, PrivateKey::generate()?, now)
+    }
+
+    /// Makes an authority of any profile, of a key that was made for it.
+    pub fn create_authority_with(
+        &self,
+        profile: &Profile,
+        key: impl Into<AuthorityKey>,
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
+        let key = key.into();
         let der = self.issue(profile, &key, now)?;
         Self::new(der, key)
     }
@@ -149,10 +218,12 @@ impl Authority {
         key: &impl PublicKeyData,
         now: Timestamp,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        let issuer = Issuer::from_ca_cert_der(&self.der, &self.key)?;
         let mut params = profile.params(now)?;
         params.serial_number = Some(random_serial()?);
-        Ok(params.signed_by(key, &issuer)?.der().clone())
+        with_cause(&self.key, |signer| {
+            let issuer = Issuer::from_ca_cert_der(&self.der, signer)?;
+            Ok(params.signed_by(key, &issuer)?.der().clone())
+        })
     }
 
     /// Its certificate in DER.
@@ -166,9 +237,46 @@ impl Authority {
     }
 
     /// Its key.
-    pub fn key(&self) -> &PrivateKey {
+    pub fn key(&self) -> &AuthorityKey {
         &self.key
     }
+}
+
+/// A key that remembers why it did not sign: rcgen's error has no room for it.
+struct Signer<'a> {
+    key: &'a AuthorityKey,
+    failure: Cell<Option<KeyError>>,
+}
+
+impl PublicKeyData for Signer<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.key.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+impl rcgen::SigningKey for Signer<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.key.sign(message).map_err(|error| {
+            self.failure.set(Some(error));
+            rcgen::Error::RemoteKeyError
+        })
+    }
+}
+
+/// Signs something with a key, and if that fails gives the key's own reason.
+fn with_cause<T>(
+    key: &AuthorityKey,
+    sign: impl FnOnce(&Signer<'_>) -> Result<T, rcgen::Error>,
+) -> Result<T, AuthorityError> {
+    let signer = Signer { key, failure: Cell::new(None) };
+    sign(&signer).map_err(|error| match signer.failure.take() {
+        Some(failure) => AuthorityError::Key(failure),
+        None => AuthorityError::Issue(error),
+    })
 }
 
 /// 128 random bits, never zero (RFC 5280 §4.1.2.2 wants a positive number).

@@ -242,10 +242,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (crt, key) = (directory.path().join("a.crt"), directory.path().join("a.key"));
         let now = jiff::Timestamp::constant(1_800_000_000, 0);
-        let root = crate::Authority::create_root(&"acme".parse().unwrap(), now).unwrap();
+        let (fleet, private) = ("acme".parse().unwrap(), PrivateKey::generate().unwrap());
+        let text = private.to_pem();
+        let root = crate::Authority::create_root_with(&fleet, private, now).unwrap();
         let pem = crate::pem_text::encode_certificates(&[root.der().clone()]);
         create(&crt, pem.as_bytes(), Access::Public).unwrap();
-        replace(&key, root.key().to_pem().as_bytes(), Access::Private).unwrap();
+        replace(&key, text.as_bytes(), Access::Private).unwrap();
         assert_eq!(Identity::load(&crt, &key).unwrap().chain, [root.der().clone()]);
         let other = PrivateKey::generate().unwrap();
         replace(&key, other.to_pem().as_bytes(), Access::Private).unwrap();

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::authority::{Authority, AuthorityError};
+use crate::authority::{Authority, AuthorityError, AuthorityKey};
 use crate::file::{self, Access, FileError};
 use crate::key::{KeyError, PrivateKey};
+use crate::key_file::{self, KeyFileError};
 use crate::name::{FleetName, MasterName, OperatorName, StationName};
+use crate::passphrase::PassphraseSource;
 use crate::pem_text::encode_certificates;
 
 /// Why a fleet, a station or an operator could not be made.
@@ -31,6 +33,9 @@ pub enum FleetError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// An authority's key could not be read.
+    #[error(transparent)]
+    KeyFile(KeyFileError),
     /// An authority could not be used, or refused to issue.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -57,7 +62,17 @@ impl FleetError {
                         .into(),
                 )
             }
+            Self::KeyFile(error) => error.hint().map(str::to_owned),
             Self::File(_) | Self::Authority(_) | Self::Key(_) => None,
+        }
+    }
+}
+
+impl From<KeyFileError> for FleetError {
+    fn from(error: KeyFileError) -> Self {
+        match error {
+            KeyFileError::File(error) => Self::File(error),
+            other => Self::KeyFile(other),
         }
     }
 }
@@ -187,14 +202,12 @@ impl FleetDirectory {
 
 /// Reads `<name>.crt` and `<name>.key`.
 pub(crate) fn read_authority(directory: &Path, name: &str) -> Result<Authority, FleetError> {
-    let certificate = directory.join(format!("{name}.crt"));
-    let mut chain = file::read_certificates(&certificate)?;
-    let key = file::read_key(&directory.join(format!("{name}.key")))?;
-    Ok(Authority::new(chain.swap_remove(0), key)?)
+    Ok(key_file::read_authority(directory, name, &PassphraseSource::nowhere())?)
 }
 
 fn write_authority(directory: &Path, name: &str, authority: &Authority) -> Result<(), FileError> {
-    write_key(&directory.join(format!("{name}.key")), authority.key())?;
+    let AuthorityKey::File(key) = authority.key();
+    write_key(&directory.join(format!("{name}.key")), key)?;
     let certificate = directory.join(format!("{name}.crt"));
     write_certificates(&certificate, std::slice::from_ref(authority.der()))
 }

@@ -19,7 +19,7 @@ use crate::fingerprint::KeyDigest;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// No PKCS#8 key in the PEM text.
-    #[error("holds no `PRIVATE KEY` in PEM (unencrypted PKCS#8)")]
+    #[error("holds no `PRIVATE KEY` in PEM (PKCS#8)")]
     Pem,
     /// Not a P-256 key.
     #[error("is not an ECDSA P-256 key")]
@@ -124,6 +124,12 @@ impl PrivateKey {
     /// The public half.
     pub fn public(&self) -> &PublicKey {
         &self.public
+    }
+
+    /// The key in PKCS#8, DER.
+    #[cfg(feature = "token")]
+    pub(crate) fn pkcs8(&self) -> &[u8] {
+        &self.pkcs8
     }
 
     /// The key in PEM.

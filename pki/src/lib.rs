@@ -8,18 +8,25 @@ pub mod csr;
 pub mod dsse;
 pub mod file;
 pub mod fingerprint;
+#[cfg(feature = "station")]
 pub mod fleet;
 pub mod key;
+#[cfg(feature = "token")]
+pub mod key_file;
 pub mod ledger;
 pub mod manifest;
 pub mod name;
+#[cfg(feature = "token")]
+pub mod passphrase;
+pub mod pair;
 pub mod pem_text;
 pub mod profile;
+#[cfg(feature = "station")]
 pub mod station;
 pub mod urn;
 pub mod verify;
 
-pub use authority::Authority;
+pub use authority::{Authority, AuthorityKey};
 pub use fingerprint::{Fingerprint, KeyDigest};
 pub use key::{PrivateKey, PublicKey};
 pub use name::{
