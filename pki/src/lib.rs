@@ -19,6 +19,7 @@ pub mod name;
 #[cfg(feature = "token")]
 pub mod passphrase;
 pub mod pair;
+pub mod pair;
 pub mod pem_text;
 pub mod profile;
 #[cfg(feature = "station")]
