@@ -120,8 +120,17 @@ impl Authority {
         key: impl Into<AuthorityKey>,
         now: Timestamp,
     ) -> Result<Self, AuthorityError> {
+        Self::create_root_as(&Profile::root(fleet), key, now)
+    }
+
+    /// Makes a root of any profile, of a key that was made for it.
+    pub fn create_root_as(
+        profile: &Profile,
+        key: impl Into<AuthorityKey>,
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
         let key = key.into();
-        let mut params = Profile::root(fleet).params(now)?;
+        let mut params = profile.params(now)?;
         params.serial_number = Some(random_serial()?);
         let der = with_cause(&key, |key| Ok(params.self_signed(key)?.der().clone()))?;
         Self::new(der, key)

@@ -124,6 +124,10 @@ pub struct Certificate {
     pub issuer: String,
     /// The subject's `O`, where an authority has its fleet's name.
     pub organization: Option<String>,
+    /// The subject's `OU`: what kind of authority it is.
+    pub organizational_unit: Option<String>,
+    /// The subject's `CN`.
+    pub common_name: Option<String>,
     /// The subject's `serialNumber`, where a device has its hardware serial number.
     pub subject_serial: Option<String>,
     /// Every URI in its subjectAltName.
@@ -183,6 +187,8 @@ impl Certificate {
             subject: x509.subject().to_string(),
             issuer: x509.issuer().to_string(),
             organization: only_text(x509.subject().iter_organization()),
+            organizational_unit: only_text(x509.subject().iter_organizational_unit()),
+            common_name: only_text(x509.subject().iter_common_name()),
             subject_serial: hardware_serial(x509.subject()),
             uris,
             purposes,

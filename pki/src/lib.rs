@@ -19,9 +19,10 @@ pub mod name;
 #[cfg(feature = "token")]
 pub mod passphrase;
 pub mod pair;
-pub mod pair;
 pub mod pem_text;
 pub mod profile;
+pub mod root_list;
+pub mod rotation;
 #[cfg(feature = "station")]
 pub mod station;
 pub mod urn;

@@ -9,8 +9,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
 };
+use rustls_pki_types::UnixTime;
 
-use crate::certificate::{NO_EXPIRY, Purposes};
+use crate::certificate::{Certificate, NO_EXPIRY, Purposes};
 use crate::name::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
 use crate::urn::DroverUrn;
 
@@ -43,6 +44,8 @@ pub enum Validity {
     For(Duration),
     /// Exactly so.
     Between(Timestamp, Timestamp),
+    /// To the second as another certificate has it, which may be without an end.
+    AsOf(UnixTime, UnixTime),
 }
 
 /// The parts of a subject that are used here, each left out where `None`.
@@ -90,6 +93,32 @@ impl Profile {
         }
     }
 
+    /// The root that takes the place of the one before it, told apart by its name.
+    pub fn next_root(fleet: &FleetName, generation: u32) -> Self {
+        let root = Self::root(fleet);
+        let name = numbered("Drover root CA", generation);
+        Self { subject: Subject { common_name: Some(name), ..root.subject }, ..root }
+    }
+
+    /// What stands in an authority's certificate, to be certified again by another root: the same name, purposes and
+    /// validity. That notBefore stays is what a station's revocation relies on.
+    pub fn of_authority(certificate: &Certificate) -> Self {
+        let subject = Subject {
+            organization: certificate.organization.clone(),
+            organizational_unit: certificate.organizational_unit.clone(),
+            common_name: certificate.common_name.clone(),
+            serial: None,
+        };
+        Self {
+            subject,
+            uris: certificate.uris.clone(),
+            purposes: certificate.purposes,
+            // Only a root has no name of its own.
+            role: if certificate.uris.is_empty() { Role::Root } else { Role::Authority },
+            validity: Validity::AsOf(certificate.not_before, certificate.not_after),
+        }
+    }
+
     /// One station's authority: clientAuth alone, so that it can speak for minions alone; without
     /// an end, because a birth certificate is worth no more than its issuer.
     pub fn factory_ca(fleet: &str, station: &StationName) -> Self {
@@ -108,6 +137,13 @@ impl Profile {
             purposes: Some(Purposes::BOTH),
             ..Self::authority(fleet.as_str(), "Fleet CA", fleet.as_str(), &urn, validity)
         }
+    }
+
+    /// The fleet CA that takes the place of the one before it, told apart by its common name.
+    pub fn next_fleet_ca(fleet: &FleetName, generation: u32) -> Self {
+        let fleet_ca = Self::fleet_ca(fleet);
+        let name = numbered(fleet.as_str(), generation);
+        Self { subject: Subject { common_name: Some(name), ..fleet_ca.subject }, ..fleet_ca }
     }
 
     /// A device's birth certificate (IEEE 802.1AR IDevID).
@@ -194,6 +230,11 @@ impl Profile {
     }
 }
 
+/// The first of a kind is named without a number.
+fn numbered(name: &str, generation: u32) -> String {
+    if generation <= 1 { name.to_owned() } else { format!("{name} {generation}") }
+}
+
 impl Subject {
     fn to_name(&self) -> Result<DistinguishedName, rcgen::Error> {
         let mut name = DistinguishedName::new();
@@ -245,6 +286,7 @@ impl Validity {
             // Counted from the issue, so that backdating does not shorten it.
             Self::For(length) => (start, seconds(now).saturating_add(length.as_secs())),
             Self::Between(start, end) => (seconds(start), seconds(end)),
+            Self::AsOf(start, end) => (start.as_secs(), end.as_secs()),
         };
         (start, end.min(NO_EXPIRY))
     }

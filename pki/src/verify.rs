@@ -183,7 +183,10 @@ pub fn verify_master(
         return Err(CertificateError::other_kind("a master", &verified.speaks_for));
     };
     let DroverUrn::FleetCa(fleet) = verified.issuer.urn else {
-        return Err(CertificateError::issued_beyond(&verified.issuer.urn, &DroverUrn::Master(name)));
+        return Err(CertificateError::issued_beyond(
+            &verified.issuer.urn,
+            &DroverUrn::Master(name),
+        ));
     };
     let leaf = verified.leaf;
     Ok(MasterCertificate {
@@ -210,7 +213,10 @@ pub fn verify_operator(
         return Err(CertificateError::other_kind("an operator", &verified.speaks_for));
     };
     let DroverUrn::FleetCa(fleet) = verified.issuer.urn else {
-        return Err(CertificateError::issued_beyond(&verified.issuer.urn, &DroverUrn::Operator(name)));
+        return Err(CertificateError::issued_beyond(
+            &verified.issuer.urn,
+            &DroverUrn::Operator(name),
+        ));
     };
     let leaf = verified.leaf;
     Ok(OperatorCertificate {
@@ -261,7 +267,11 @@ fn read_authority(
     if !certificate.is_ca || !certificate.may_certify {
         return Err(CertificateError::NoAuthority { subject: certificate.subject });
     }
-    anchors.verify_issued(authority)?;
+    let certificate = match anchors.verify_issued(authority) {
+        Ok(()) => certificate,
+        // Under a root that is trusted no more; another may have certified the same authority.
+        Err(error) => anchors.certified_again(&certificate).ok_or(error)?,
+    };
     CertificateError::check_validity(&certificate, now)?;
     let urn = sole_urn(&certificate)?;
     let is_fleet = matches!(urn, DroverUrn::FleetCa(_));
@@ -298,6 +308,9 @@ fn verify_leaf(
     let end_entity = EndEntityCert::try_from(leaf).map_err(CertificateError::from_path)?;
     let usage = if purpose.server { KeyUsage::server_auth() } else { KeyUsage::client_auth() };
 
+    let known = intermediates.iter().chain(anchors.authorities());
+    let intermediates: Vec<_> = known.map(|der| CertificateDer::from(der.as_ref())).collect();
+
     // webpki goes on to other paths when one is refused, so the reason is kept beside it.
     let refused = RefCell::new(None);
     let check_path = |path: &VerifiedPath<'_>| match path_issuer(path, purpose) {
@@ -310,7 +323,7 @@ fn verify_leaf(
     let path = end_entity.verify_for_usage(
         SIGNATURES,
         anchors.as_slice(),
-        intermediates,
+        &intermediates,
         now,
         usage,
         None,
@@ -346,6 +359,13 @@ fn path_issuer(path: &VerifiedPath<'_>, purpose: Purposes) -> Result<PathIssuer,
     }
     let urn = sole_urn(issuer)?;
     check_authority(issuer, &urn, purpose)?;
+    for cross in &between[1..] {
+        // A root has no purposes and no name, so that whoever has either is not taken for one.
+        let is_named = cross.uris.iter().any(|uri| DroverUrn::claims(uri));
+        if !cross.may_certify || is_named || cross.purposes.is_some() {
+            return Err(CertificateError::NoCross { subject: cross.subject.clone() });
+        }
+    }
     let latest_not_before =
         between.iter().map(|c| c.not_before).fold(issuer.not_before, UnixTime::max);
     let issuer = Issuer { key: issuer.key, issued: issued(issuer.not_before) };

@@ -29,11 +29,13 @@ pub enum AnchorError {
     },
 }
 
-/// The roots that chains must lead to.
+/// The roots that chains must lead to, and authorities that are known without being shown: certified again by another
+/// root, or roots certified by one another. Those are trusted no further than a root vouches for them.
 #[derive(Debug, Clone)]
 pub struct TrustAnchors {
     certificates: Vec<CertificateDer<'static>>,
     anchors: Vec<TrustAnchor<'static>>,
+    authorities: Vec<CertificateDer<'static>>,
 }
 
 impl TrustAnchors {
@@ -58,7 +60,18 @@ impl TrustAnchors {
                 .map_err(|error| AnchorError::Certificate(Unreadable(error.to_string())))?;
             anchors.push(anchor.to_owned());
         }
-        Ok(Self { certificates, anchors })
+        Ok(Self { certificates, anchors, authorities: Vec::new() })
+    }
+
+    /// The same roots, and these authorities' certificates beside whatever a peer shows.
+    #[must_use]
+    pub fn with_authorities(self, authorities: Vec<CertificateDer<'static>>) -> Self {
+        Self { authorities, ..self }
+    }
+
+    /// The authorities that are known without being shown.
+    pub fn authorities(&self) -> &[CertificateDer<'static>] {
+        &self.authorities
     }
 
     /// The roots' certificates, in DER.
@@ -71,7 +84,23 @@ impl TrustAnchors {
         &self.anchors
     }
 
+    /// The certificate of this authority that one of the roots signed, where another root signed the one that was shown.
+    pub(super) fn certified_again(&self, shown: &Certificate) -> Option<Certificate> {
+        self.authorities.iter().find_map(|known| {
+            let certificate = Certificate::read(known).ok()?;
+            let is_same = certificate.key == shown.key
+                && certificate.subject == shown.subject
+                && certificate.uris == shown.uris;
+            (is_same && self.has_issued(known)).then_some(certificate)
+        })
+    }
+
     /// Whether one of the roots signed this authority's certificate. Nothing else is looked at.
+    pub fn has_issued(&self, authority: &CertificateDer<'_>) -> bool {
+        self.verify_issued(authority).is_ok()
+    }
+
+    /// The same, with a reason.
     pub(super) fn verify_issued(
         &self,
         issued: &CertificateDer<'_>,

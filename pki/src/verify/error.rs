@@ -108,6 +108,12 @@ pub enum CertificateError {
     /// The root issues authorities, no leaf.
     #[error("the certificate was issued by the root itself")]
     IssuedByRoot,
+    /// Between a fleet's authority and the root that is trusted stand roots that vouch for one another, and nothing else.
+    #[error("`{subject}` stands in the chain where a root's cross-certificate should")]
+    NoCross {
+        /// The certificate's subject.
+        subject: String,
+    },
     /// The leaf's key is not ECDSA P-256, or may not sign.
     #[error("the key of `{subject}` is not one that may sign with ECDSA P-256")]
     Key {
@@ -125,9 +131,10 @@ impl CertificateError {
         match self {
             Self::UnknownIssuer => Fault::Fleet,
             Self::Expired { .. } | Self::NotYetValid { .. } => Fault::Time,
-            Self::AuthorityPurpose { .. } | Self::IssuedBeyond { .. } | Self::IssuedByRoot => {
-                Fault::Authority
-            }
+            Self::AuthorityPurpose { .. }
+            | Self::IssuedBeyond { .. }
+            | Self::IssuedByRoot
+            | Self::NoCross { .. } => Fault::Authority,
             Self::Unreadable(_)
             | Self::AuthorityAsLeaf { .. }
             | Self::NoAuthority { .. }
