@@ -6,6 +6,7 @@ pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod crl;
 pub mod daemon;
 pub mod files;
 pub mod hub;

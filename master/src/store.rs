@@ -26,6 +26,7 @@ mod keys;
 mod log;
 mod registry_value;
 mod retention;
+mod revocation;
 mod writer;
 
 #[cfg(test)]
@@ -374,6 +375,15 @@ impl Store {
     /// Returns when the engine has failed and nothing more is written.
     pub async fn failed(&self) {
         self.writes.closed().await;
+    }
+
+    fn values<T: DeserializeOwned>(&self, from: &[u8], until: &[u8]) -> Result<Vec<T>, ReadError> {
+        let entries = self.engine.range(from, until);
+        entries
+            .map(|entry| {
+                entry.map_err(ReadError::from).and_then(|(key, value)| decode(&key, &value))
+            })
+            .collect()
     }
 
     fn entry<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, ReadError> {

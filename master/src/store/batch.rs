@@ -136,11 +136,11 @@ impl Batch {
             .collect()
     }
 
-    fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
+    pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
         self.changes.push(Change { key, value: Some(encode(value)) });
     }
 
-    fn remove(&mut self, key: Vec<u8>) {
+    pub(super) fn remove(&mut self, key: Vec<u8>) {
         self.changes.push(Change { key, value: None });
     }
 }

@@ -1,7 +1,7 @@
 //! The layout of the store's keys: one letter for the ledger, then what sorts as the ledger is read.
 //! Minion ids have no NUL, so NUL ends one.
 
-use drover_pki::MinionId;
+use drover_pki::{KeyDigest, MinionId, certificate::SerialNumber};
 use drover_proto::id::JobId;
 
 pub(super) const FORMAT: &[u8] = b"!format";
@@ -12,14 +12,17 @@ pub(super) mod ledger {
     pub(in crate::store) const CURSOR: u8 = b'c';
     pub(in crate::store) const DEAD_LETTER: u8 = b'd';
     pub(in crate::store) const EVENT: u8 = b'e';
+    pub(in crate::store) const FACTORY_CRL: u8 = b'f';
     pub(in crate::store) const PRESENCE: u8 = b'h';
     pub(in crate::store) const JOB: u8 = b'j';
+    pub(in crate::store) const CRL: u8 = b'l';
     pub(in crate::store) const MANIFEST: u8 = b'm';
     pub(in crate::store) const OUTBOX: u8 = b'o';
     pub(in crate::store) const PENDING: u8 = b'p';
     pub(in crate::store) const REGISTRY: u8 = b'r';
     pub(in crate::store) const JOB_ENTRY: u8 = b's';
     pub(in crate::store) const SIGHTING: u8 = b'v';
+    pub(in crate::store) const REVOCATION: u8 = b'x';
 }
 
 /// The first key after a whole ledger.
@@ -69,4 +72,25 @@ pub(super) fn dead_letter(bridge: &str, seq: u64) -> Vec<u8> {
 pub(super) fn dead_letters(bridge: &str) -> (Vec<u8>, Vec<u8>) {
     let from = named(ledger::DEAD_LETTER, bridge);
     ([&from[..], &[0]].concat(), [&from[..], &[1]].concat())
+}
+
+pub(super) fn crl(issuer: &KeyDigest) -> Vec<u8> {
+    [&[ledger::CRL], &issuer.as_bytes()[..]].concat()
+}
+
+/// Issuers' digests have one length, so a serial number needs no separator before it.
+pub(super) fn revocation(issuer: &KeyDigest, serial: &SerialNumber) -> Vec<u8> {
+    [&[ledger::REVOCATION], &issuer.as_bytes()[..], serial.as_bytes()].concat()
+}
+
+pub(super) fn revocations(issuer: &KeyDigest) -> (Vec<u8>, Vec<u8>) {
+    let from = [&[ledger::REVOCATION], &issuer.as_bytes()[..]].concat();
+    // Serial numbers have 20 bytes at most, so none sorts after this.
+    let until = [&from[..], &[0xff; 21]].concat();
+    (from, until)
+}
+
+/// A station made again under its name has another key.
+pub(super) fn factory_crl(station: &str, issuer: &KeyDigest) -> Vec<u8> {
+    [&[ledger::FACTORY_CRL], station.as_bytes(), &[0], &issuer.as_bytes()[..]].concat()
 }
