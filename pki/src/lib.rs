@@ -1,5 +1,7 @@
 //! Identity for Drover: certificate profiles, authorities, enrolment and verification.
 
+#[cfg(feature = "station")]
+pub mod assembly;
 pub mod authority;
 pub mod certificate;
 pub mod clock;

@@ -1,0 +1,20 @@
+//! The assembly line: what a station needs beyond issuing one device. Where ids come from, where
+//! bundles go, lists of devices, what a scanner sends, and labels. All of it is pure.
+
+mod device_list;
+mod grain;
+mod id_template;
+mod label;
+mod master_address;
+mod out_path;
+mod scan;
+mod settings;
+
+pub use device_list::{Column, Device, DeviceListError, Fault, WrongLine, read_device_list};
+pub use grain::{GrainName, GrainNameError};
+pub use id_template::{IdTemplate, IdTemplateError, NoId};
+pub use label::Label;
+pub use master_address::{MasterAddress, MasterAddressError};
+pub use out_path::{OutPath, OutPathError};
+pub use scan::{Scan, ScanError};
+pub use settings::{Settings, SettingsError};

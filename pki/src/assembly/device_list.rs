@@ -1,0 +1,185 @@
+//! A list of devices to issue, as CSV (RFC 4180): a header `serial,id,<grain>…`, a row for each device.
+//! The whole list is good, or every wrong line is told; nothing is issued from half a list.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+use std::hash::Hash;
+use std::path::PathBuf;
+
+use csv::{ByteRecord, Position, ReaderBuilder, Trim};
+
+use super::{GrainName, Settings};
+use crate::name::{HardwareSerial, MinionId};
+
+mod fault;
+mod header;
+mod lines;
+
+use header::Header;
+use lines::{Line, Lines};
+
+pub use fault::{Column, DeviceListError, Fault, WrongLine};
+
+/// A device in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The line that it stands on, from 1.
+    pub line: u64,
+    /// Its hardware serial number.
+    pub serial: HardwareSerial,
+    /// The minion that it will be.
+    pub id: MinionId,
+    /// Its enrolled grains, the station's own among them.
+    pub grains: BTreeMap<GrainName, String>,
+    /// The file of its signing request, beside the list, where it made its own key.
+    pub csr: Option<PathBuf>,
+}
+
+/// Reads a list of devices.
+///
+/// Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF; blanks around a value and
+/// rows without any value are left out. The column `id` may be absent or empty where the station has a
+/// template; an empty cell leaves its grain to the station's settings. `csr` names a file.
+///
+/// # Errors
+/// Everything that is wrong, in the order of lines.
+pub fn read_device_list(text: &[u8], settings: &Settings) -> Result<Vec<Device>, DeviceListError> {
+    let mut rows = Rows::new(text);
+    let mut record = ByteRecord::new();
+    let Some(line) = rows.read(&mut record) else {
+        return Err(DeviceListError { wrong: vec![Line::first(text).wrong(None, Fault::Empty)] });
+    };
+    let header = Header::read(&line, &record, settings.id_template.is_some())
+        .map_err(|wrong| DeviceListError { wrong })?;
+
+    let serials = HashMap::new();
+    let mut reading = Reading { settings, header: &header, serials, ids: HashMap::new() };
+    let (mut devices, mut wrong) = (Vec::new(), Vec::new());
+    while let Some(line) = rows.read(&mut record) {
+        if record.iter().all(<[u8]>::is_empty) {
+            continue;
+        }
+        match reading.device(&line, &record) {
+            Ok(device) => devices.push(device),
+            Err(faults) => wrong.extend(faults),
+        }
+    }
+    if wrong.is_empty() { Ok(devices) } else { Err(DeviceListError { wrong }) }
+}
+
+/// The rows of a text, each with the line that it begins on.
+struct Rows<'a> {
+    reader: csv::Reader<&'a [u8]>,
+    lines: Lines<'a>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        let mut builder = ReaderBuilder::new();
+        let builder = builder.has_headers(false).flexible(true).trim(Trim::All);
+        Self { reader: builder.from_reader(text), lines: Lines::new(text) }
+    }
+
+    fn read(&mut self, record: &mut ByteRecord) -> Option<Line<'a>> {
+        let more = self.reader.read_byte_record(record);
+        let more = more.expect("invariant: rows of any length are taken, and memory does not fail");
+        more.then(|| self.lines.at(record.position().map_or(0, Position::byte)))
+    }
+}
+
+/// What has to be known of the lines before.
+struct Reading<'a> {
+    settings: &'a Settings,
+    header: &'a Header,
+    serials: HashMap<HardwareSerial, u64>,
+    ids: HashMap<MinionId, u64>,
+}
+
+impl Reading<'_> {
+    fn device(&mut self, line: &Line<'_>, record: &ByteRecord) -> Result<Device, Vec<WrongLine>> {
+        let header = self.header;
+        let (found, expected) = (record.len(), header.names.len());
+        if found != expected {
+            return Err(vec![line.wrong(None, Fault::Values { found, expected })]);
+        }
+        let mut wrong = Vec::new();
+        let mut keep = |index, fault| wrong.push(line.wrong(Some(header.column(index)), fault));
+
+        let serial = self.serial(line, record).map_err(|fault| keep(header.serial, fault)).ok();
+        let id = self.id(line, record, serial.as_ref()).unwrap_or_else(|fault| {
+            keep(header.id.unwrap_or(header.serial), fault);
+            None
+        });
+        let csr = match header.csr.map(|index| (index, cell(record, index))) {
+            None | Some((_, Ok(""))) => None,
+            Some((_, Ok(path))) => Some(PathBuf::from(path)),
+            Some((index, Err(fault))) => {
+                keep(index, fault);
+                None
+            }
+        };
+        let mut grains = self.settings.grains.clone();
+        for (index, name) in &header.grains {
+            match cell(record, *index) {
+                Ok("") => {}
+                Ok(value) => drop(grains.insert(name.clone(), value.to_owned())),
+                Err(fault) => keep(*index, fault),
+            }
+        }
+        match (serial, id) {
+            (Some(serial), Some(id)) if wrong.is_empty() => {
+                Ok(Device { line: line.number, serial, id, grains, csr })
+            }
+            _ => Err(wrong),
+        }
+    }
+
+    fn serial(&mut self, line: &Line<'_>, record: &ByteRecord) -> Result<HardwareSerial, Fault> {
+        let serial = cell(record, self.header.serial)?.parse()?;
+        once(&mut self.serials, "serial number", serial, line)
+    }
+
+    /// The id given, else the template's; none where the serial number is to blame already.
+    fn id(
+        &mut self,
+        line: &Line<'_>,
+        record: &ByteRecord,
+        serial: Option<&HardwareSerial>,
+    ) -> Result<Option<MinionId>, Fault> {
+        let given = self.header.id.map_or(Ok(""), |index| cell(record, index))?;
+        let id = match (given, serial, &self.settings.id_template) {
+            ("", _, None) => return Err(Fault::NoId),
+            ("", None, Some(_)) => return Ok(None),
+            ("", Some(serial), Some(template)) => template.id(serial)?,
+            (given, _, _) => given.parse()?,
+        };
+        once(&mut self.ids, "id", id, line).map(Some)
+    }
+}
+
+/// A value as text. Unseen characters in it are a quote that was not closed, or another encoding.
+fn cell(record: &ByteRecord, index: usize) -> Result<&str, Fault> {
+    let text = str::from_utf8(&record[index]).map_err(|_| Fault::Encoding)?;
+    if text.chars().any(char::is_control) { Err(Fault::Control) } else { Ok(text) }
+}
+
+fn once<T: Clone + Eq + Hash + Display>(
+    seen: &mut HashMap<T, u64>,
+    what: &'static str,
+    value: T,
+    line: &Line<'_>,
+) -> Result<T, Fault> {
+    match seen.entry(value.clone()) {
+        Entry::Occupied(earlier) => {
+            Err(Fault::Repeated { what, value: value.to_string(), line: *earlier.get() })
+        }
+        Entry::Vacant(free) => {
+            free.insert(line.number);
+            Ok(value)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! What a barcode scanner, or a person at a keyboard, sends as one line.
+
+use crate::name::{HardwareSerial, LONGEST, NameError};
+
+/// A line that was scanned or typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scan {
+    /// Nothing: only Enter was pressed.
+    Nothing,
+    /// `quit`: the shift is over.
+    Quit,
+    /// `reprint`: the last label once more.
+    Reprint,
+    /// A device's serial number.
+    Serial(HardwareSerial),
+}
+
+/// Why a line is no scan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScanError {
+    /// Two scans that ran together, or another kind of code.
+    #[error("the line is too long for a serial number, {LONGEST} characters are the most")]
+    TooLong,
+    /// Bytes that are not text.
+    #[error("the line is not UTF-8 text")]
+    NotText,
+    /// The text is no serial number.
+    #[error(transparent)]
+    Serial(#[from] NameError),
+}
+
+impl Scan {
+    /// Reads a line, with or without its end. Blanks and tabs around it are the scanner's, which can be
+    /// set to send one after each code; the words `quit` and `reprint` are commands in any case.
+    pub fn parse(line: &[u8]) -> Result<Self, ScanError> {
+        let line = line.trim_ascii();
+        let text = match str::from_utf8(line) {
+            // Bytes rather than characters: whatever is allowed has one byte.
+            _ if line.len() > 4 * LONGEST => return Err(ScanError::TooLong),
+            Ok(text) => text,
+            Err(_) => return Err(ScanError::NotText),
+        };
+        match text {
+            "" => Ok(Self::Nothing),
+            command if command.eq_ignore_ascii_case("quit") => Ok(Self::Quit),
+            command if command.eq_ignore_ascii_case("reprint") => Ok(Self::Reprint),
+            serial => match serial.parse() {
+                Ok(serial) => Ok(Self::Serial(serial)),
+                Err(NameError::TooLong { .. }) => Err(ScanError::TooLong),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn refusal(line: &[u8]) -> ScanError {
+        Scan::parse(line).unwrap_err()
+    }
+
+    #[test]
+    fn a_serial_number_is_scanned_whatever_the_scanner_sends_around_it() {
+        let serial = Scan::Serial("SN 0001".parse().unwrap());
+        for line in ["SN 0001", "SN 0001\r\n", "  SN 0001\t\r\n", "SN 0001 \n"] {
+            assert_eq!(Scan::parse(line.as_bytes()).unwrap(), serial);
+        }
+        assert_eq!(Scan::parse(b" \r\n").unwrap(), Scan::Nothing);
+        assert_eq!(Scan::parse(b"QUIT\n").unwrap(), Scan::Quit);
+        assert_eq!(Scan::parse(b"Reprint\n").unwrap(), Scan::Reprint);
+    }
+
+    #[test]
+    fn noise_is_refused_with_what_is_wrong() {
+        assert_snapshot!(
+            refusal(b"SN\x1b[A1\n"),
+            @r"hardware serial number `SN\u{1b}[A1` has the character `\u{1b}`, allowed are A-Z a-z 0-9 space ' ( ) + , - . / : ="
+        );
+        assert_snapshot!(refusal(b"\xff\xfe\n"), @"the line is not UTF-8 text");
+        let long = [b'1'; 5000];
+        assert_snapshot!(refusal(&long), @"the line is too long for a serial number, 64 characters are the most");
+        assert_eq!(refusal(&long[..65]), ScanError::TooLong);
+        assert_eq!(refusal(&[0xff; 5000]), ScanError::TooLong);
+        refusal(b"\0");
+    }
+}
