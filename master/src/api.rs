@@ -8,6 +8,7 @@ use tokio::net::UnixListener;
 
 use crate::master::Master;
 
+mod crl;
 mod error;
 mod events;
 mod jobs;
@@ -28,6 +29,7 @@ pub fn router(master: Master, others: Router) -> Router {
         .merge(pending::routes())
         .merge(minions::routes())
         .merge(keys::routes())
+        .merge(crl::routes())
         .merge(events::routes())
         .merge(states::routes())
         .merge(openapi::routes())

@@ -78,6 +78,8 @@ pub struct Config {
     pub pending_ttl: Duration,
     /// How long events and jobs are kept.
     pub retention: Retention,
+    /// How long a revocation list is valid; it is made anew half-way.
+    pub crl_validity: Duration,
     /// How much is logged, as `tracing` reads it.
     pub log_level: String,
     /// Who may use the API's socket, beside the master's own user.
@@ -140,6 +142,9 @@ impl Config {
                 bytes: settings.size("event_bytes")?.unwrap_or(kept.bytes),
                 jobs: settings.duration("job_age")?.unwrap_or(kept.jobs),
             },
+            crl_validity: settings
+                .duration("crl_validity")?
+                .unwrap_or(Duration::from_secs(7 * 86_400)),
             log_level: settings.log_level("log_level")?.unwrap_or_else(|| "info".to_owned()),
             group: settings.text("group")?.unwrap_or_else(|| "drover".to_owned()),
             gateway: gateway(&mut settings)?,

@@ -1,9 +1,10 @@
 //! The master as a process: puts its parts together in an order in which none misses what another does, says what it
 //! listens on, and ends when it is told to, or when a part that it cannot do without has failed.
 
-use std::{collections::BTreeMap, fs, future::Future, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, future::Future, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use drover_pki::{Authority, key_file, passphrase::PassphraseSource};
 use drover_proto::{
     session::REQUEST_WINDOW,
     tunnel::{
@@ -27,6 +28,7 @@ use crate::{
     bus::{InjectTask, PublisherTask},
     clock::Now,
     config::Config,
+    crl::CrlTask,
     files::Files,
     hub::{HubParts, HubTask},
     jobs::JobLimits,
@@ -91,6 +93,13 @@ pub async fn run(plan: Plan) -> Result<()> {
 
     let store = Store::open(&config.data_dir, config.retention)?;
     let (registry, newcomers) = Registry::open(store.clone(), config.acceptance)?;
+    let (crl, crl_task) = CrlTask::open(
+        store.clone(),
+        config.pki_dir.clone(),
+        config.crl_validity,
+        fleet_ca(&config.pki_dir).into_iter().collect(),
+    )
+    .await?;
     let (signs, signs_to_presence) = mpsc::channel(SIGNS);
     let (presence, presence_task) =
         PresenceTask::new(store.clone(), config.presence_grace, signs_to_presence).await?;
@@ -119,7 +128,7 @@ pub async fn run(plan: Plan) -> Result<()> {
             anchors: anchors.clone(),
             limits: config.gateway.clone(),
         },
-        std::sync::Arc::new(registry.clone()),
+        Arc::new(registry.clone()),
     )?;
     let (gateway, connections) = gateway.start();
     registry.set_gateway(gateway.clone());
@@ -146,6 +155,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         anchors,
         store: store.clone(),
         registry,
+        crl,
         hub: hub.clone(),
         presence,
         pillars,
@@ -161,6 +171,7 @@ pub async fn run(plan: Plan) -> Result<()> {
     tasks.essential("the hub", hub_task.run());
     tasks.essential("presence", presence_task.run());
     tasks.essential("the registry", newcomers.run());
+    tasks.essential("the revocation lists", crl_task.run());
     tasks.essential("the reactor", reactor.run());
     tasks.essential("the event bus", publisher.run());
     tasks.essential("the event intake", inject.run());
@@ -210,6 +221,22 @@ async fn expire(store: Store) -> Result<(), StoreError> {
     loop {
         passes.tick().await;
         while store.expire().await? {}
+    }
+}
+
+/// The authority that issues, where its key is here: a master without it lets minions in all the same.
+fn fleet_ca(pki_dir: &Path) -> Option<Arc<Authority>> {
+    if !pki_dir.join("fleet-ca.key").exists() {
+        tracing::info!("no `fleet-ca.key`: this master signs no certificates and no revocation list");
+        return None;
+    }
+    match key_file::read_authority(pki_dir, "fleet-ca", &PassphraseSource::nowhere()) {
+        Ok(authority) => Some(Arc::new(authority)),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the fleet CA's key cannot be used: nothing is signed");
+            None
+        }
     }
 }
 

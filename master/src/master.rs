@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::{
     clock::Now,
     config::Config,
+    crl::CrlHandle,
     hub::{HubHandle, StartError, Started},
     pillar::Pillars,
     presence::PresenceHandle,
@@ -43,6 +44,8 @@ pub struct Parts {
     pub store: Store,
     /// Which minions there are.
     pub registry: Registry,
+    /// What is revoked, for others to read.
+    pub crl: CrlHandle,
     /// Sessions and jobs.
     pub hub: HubHandle,
     /// Who is there.
