@@ -2,6 +2,8 @@
 //! others; a station's makes birth certificates, the master's everything else.
 
 use std::cell::Cell;
+#[cfg(feature = "token")]
+use std::error::Error;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +14,8 @@ use crate::certificate::{Certificate, Unreadable};
 use crate::key::{KeyError, PrivateKey, PublicKey};
 use crate::name::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
 use crate::profile::Profile;
+#[cfg(feature = "token")]
+use crate::token::TokenKey;
 
 /// Why a certificate could not be issued, or an authority not be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,9 @@ pub enum AuthorityError {
 pub enum AuthorityKey {
     /// In a file, and now in memory.
     File(PrivateKey),
+    /// In a PKCS#11 token, which signs.
+    #[cfg(feature = "token")]
+    Token(TokenKey),
 }
 
 impl AuthorityKey {
@@ -51,6 +58,8 @@ impl AuthorityKey {
     pub fn public(&self) -> &PublicKey {
         match self {
             Self::File(key) => key.public(),
+            #[cfg(feature = "token")]
+            Self::Token(key) => key.public(),
         }
     }
 
@@ -58,6 +67,11 @@ impl AuthorityKey {
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         match self {
             Self::File(key) => key.sign(message),
+            #[cfg(feature = "token")]
+            Self::Token(key) => key.sign(message).map_err(|error| {
+                let cause = error.source().map(|cause| format!(": {cause}"));
+                KeyError::Token(format!("{error}{}", cause.unwrap_or_default()))
+            }),
         }
     }
 }
@@ -65,6 +79,13 @@ impl AuthorityKey {
 impl From<PrivateKey> for AuthorityKey {
     fn from(key: PrivateKey) -> Self {
         Self::File(key)
+    }
+}
+
+#[cfg(feature = "token")]
+impl From<TokenKey> for AuthorityKey {
+    fn from(key: TokenKey) -> Self {
+        Self::Token(key)
     }
 }
 
@@ -252,7 +273,7 @@ impl Authority {
 }
 
 /// A key that remembers why it did not sign: rcgen's error has no room for it.
-struct Signer<'a> {
+pub(crate) struct Signer<'a> {
     key: &'a AuthorityKey,
     failure: Cell<Option<KeyError>>,
 }
@@ -277,7 +298,7 @@ impl rcgen::SigningKey for Signer<'_> {
 }
 
 /// Signs something with a key, and if that fails gives the key's own reason.
-fn with_cause<T>(
+pub(crate) fn with_cause<T>(
     key: &AuthorityKey,
     sign: impl FnOnce(&Signer<'_>) -> Result<T, rcgen::Error>,
 ) -> Result<T, AuthorityError> {

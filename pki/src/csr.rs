@@ -13,7 +13,8 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::prelude::FromDer;
 
-use crate::key::{KeyError, PublicKey};
+use crate::authority::{AuthorityError, AuthorityKey, with_cause};
+use crate::key::{KeyError, PrivateKey, PublicKey};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,27 @@ impl PublicKey {
         let der = CertificateSigningRequestDer::from_pem_slice(request)
             .map_err(|_| CsrError::Unreadable)?;
         from_der(&der)
+    }
+}
+
+impl PrivateKey {
+    /// A request in DER for a certificate of this key. It names nobody: whoever issues knows who asks.
+    pub fn to_csr(&self) -> Result<Vec<u8>, rcgen::Error> {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        Ok(params.serialize_request(self)?.der().to_vec())
+    }
+}
+
+impl AuthorityKey {
+    /// A request in PEM for a certificate of this key, named for who reads it.
+    pub fn to_csr(&self, name: &str) -> Result<String, AuthorityError> {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let request = with_cause(self, |signer| params.serialize_request(signer))?;
+        let block = pem::Pem::new("CERTIFICATE REQUEST", request.der().as_ref());
+        Ok(pem::encode_config(&block, crate::pem_text::config()))
     }
 }
 
@@ -73,7 +95,6 @@ mod tests {
     use rcgen::CertificateParams;
 
     use super::*;
-    use crate::key::PrivateKey;
 
     fn request(key: &PrivateKey) -> Vec<u8> {
         let params = CertificateParams::new(vec!["evil.example".to_owned()]).unwrap();
@@ -87,6 +108,15 @@ mod tests {
         assert_eq!(&PublicKey::from_csr(&der).unwrap(), key.public());
         let text = pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der));
         assert_eq!(&PublicKey::from_csr(text.as_bytes()).unwrap(), key.public());
+    }
+
+    #[test]
+    fn a_key_asks_for_itself_and_names_nobody() {
+        let key = PrivateKey::generate().unwrap();
+        let der = key.to_csr().unwrap();
+        assert_eq!(&PublicKey::from_csr(&der).unwrap(), key.public());
+        let (_, request) = X509CertificationRequest::from_der(&der).unwrap();
+        assert_eq!(request.certification_request_info.subject.to_string(), "");
     }
 
     #[test]

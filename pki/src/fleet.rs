@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::authority::{Authority, AuthorityError, AuthorityKey};
+use crate::authority::{Authority, AuthorityError};
 use crate::file::{self, Access, FileError};
 use crate::key::{KeyError, PrivateKey};
-use crate::key_file::{self, KeyFileError};
-use crate::name::{FleetName, MasterName, OperatorName, StationName};
+use crate::key_file::{KeyFileError, read_authority};
+use crate::name::{FleetName, MasterName, OperatorName};
+use crate::new_key::{NewKey, NewKeyError};
 use crate::passphrase::PassphraseSource;
 use crate::pem_text::encode_certificates;
+use crate::profile::Profile;
 
 /// Why a fleet, a station or an operator could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,9 @@ pub enum FleetError {
     /// An authority's key could not be read.
     #[error(transparent)]
     KeyFile(KeyFileError),
+    /// A new authority has no key.
+    #[error(transparent)]
+    NewKey(#[from] NewKeyError),
     /// An authority could not be used, or refused to issue.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -63,6 +68,7 @@ impl FleetError {
                 )
             }
             Self::KeyFile(error) => error.hint().map(str::to_owned),
+            Self::NewKey(error) => error.hint().map(str::to_owned),
             Self::File(_) | Self::Authority(_) | Self::Key(_) => None,
         }
     }
@@ -74,6 +80,22 @@ impl From<KeyFileError> for FleetError {
             KeyFileError::File(error) => Self::File(error),
             other => Self::KeyFile(other),
         }
+    }
+}
+
+/// How the keys of a new fleet's authorities are to be kept.
+#[derive(Debug)]
+pub struct FleetKeys<'a> {
+    /// The root's, `root/root.key`.
+    pub root: NewKey<'a>,
+    /// The fleet CA's, `master/fleet-ca.key`: the one that is online.
+    pub fleet_ca: NewKey<'a>,
+}
+
+impl FleetKeys<'_> {
+    /// In files that are not encrypted.
+    pub fn unencrypted() -> FleetKeys<'static> {
+        FleetKeys { root: NewKey::unencrypted(), fleet_ca: NewKey::unencrypted() }
     }
 }
 
@@ -89,6 +111,7 @@ impl FleetDirectory {
         path: &Path,
         fleet: &FleetName,
         master: &MasterName,
+        keys: &FleetKeys<'_>,
         now: Timestamp,
     ) -> Result<Self, FleetError> {
         let directory = Self { path: path.to_owned() };
@@ -97,8 +120,11 @@ impl FleetDirectory {
                 return Err(FleetError::Exists { what: "a fleet", path: path.to_owned() });
             }
         }
-        let root = Authority::create_root(fleet, now)?;
-        let fleet_ca = root.create_fleet_ca(fleet, now)?;
+        let root_key = keys.root.make("root.key")?;
+        let fleet_ca_key = keys.fleet_ca.make("fleet-ca.key")?;
+        let root = Authority::create_root_with(fleet, root_key.key, now)?;
+        let profile = Profile::fleet_ca(fleet);
+        let fleet_ca = root.create_authority_with(&profile, fleet_ca_key.key, now)?;
         let master_key = PrivateKey::generate()?;
         let master = fleet_ca.issue_master(master, &master_key, now)?;
 
@@ -108,9 +134,9 @@ impl FleetDirectory {
         let staged = staged.map_err(file::failed("write in", path))?;
         let (root_dir, master_dir) = (staged.path().join("root"), staged.path().join("master"));
         file::create_private_directory(&root_dir)?;
-        write_authority(&root_dir, "root", &root)?;
+        write_authority(&root_dir, "root", &root, &root_key.text)?;
         file::create_private_directory(&master_dir)?;
-        write_authority(&master_dir, "fleet-ca", &fleet_ca)?;
+        write_authority(&master_dir, "fleet-ca", &fleet_ca, &fleet_ca_key.text)?;
         write_certificates(&master_dir.join("root.crt"), &[root.der().clone()])?;
         write_key(&master_dir.join("master.key"), &master_key)?;
         write_certificates(&master_dir.join("master.crt"), &[master, fleet_ca.der().clone()])?;
@@ -137,50 +163,20 @@ impl FleetDirectory {
     }
 
     /// The root, with its key.
-    pub fn root(&self) -> Result<Authority, FleetError> {
-        read_authority(&self.root_dir(), "root")
+    pub fn root(&self, passphrase: &PassphraseSource) -> Result<Authority, FleetError> {
+        Ok(read_authority(&self.root_dir(), "root", passphrase)?)
     }
 
     /// The fleet CA, with its key.
-    pub fn fleet_ca(&self) -> Result<Authority, FleetError> {
-        read_authority(&self.master_dir(), "fleet-ca")
-    }
-
-    /// Makes a station: a factory CA, the fleet's root, and an empty ledger to come, in a
-    /// directory of their own.
-    pub fn create_station(
-        &self,
-        station: &StationName,
-        path: &Path,
-        now: Timestamp,
-    ) -> Result<(), FleetError> {
-        if path.join("ca.crt").exists() || path.join("ca.key").exists() {
-            return Err(FleetError::Exists { what: "a station", path: path.to_owned() });
-        }
-        let root = self.root()?;
-        let factory_ca = root.create_factory_ca(station, now)?;
-        file::create_private_directory(path)?;
-        let mut entries = std::fs::read_dir(path).map_err(file::failed("read", path))?;
-        if entries.next().is_some() {
-            return Err(FleetError::NotEmpty { path: path.to_owned() });
-        }
-        // Written aside and renamed as one, so that a station is never half made.
-        let parent = path.canonicalize().map_err(file::failed("find", path))?;
-        let parent = parent.parent().unwrap_or(Path::new("/"));
-        let staged = tempfile::Builder::new().prefix(".drover-").tempdir_in(parent);
-        let staged = staged.map_err(file::failed("write in", parent))?;
-        let directory = staged.path().join("station");
-        file::create_private_directory(&directory)?;
-        write_authority(&directory, "ca", &factory_ca)?;
-        write_certificates(&directory.join("root.crt"), &[root.der().clone()])?;
-        std::fs::rename(&directory, path).map_err(file::failed("make", path))?;
-        Ok(file::sync_directory(parent)?)
+    pub fn fleet_ca(&self, passphrase: &PassphraseSource) -> Result<Authority, FleetError> {
+        Ok(read_authority(&self.master_dir(), "fleet-ca", passphrase)?)
     }
 
     /// Makes a certificate and a key for an operator: `operator.crt`, `operator.key` and `root.crt`.
     pub fn create_operator(
         &self,
         operator: &OperatorName,
+        passphrase: &PassphraseSource,
         out: &Path,
         now: Timestamp,
     ) -> Result<(), FleetError> {
@@ -188,7 +184,7 @@ impl FleetDirectory {
         if certificate.exists() || key_path.exists() {
             return Err(FleetError::Exists { what: "an operator", path: out.to_owned() });
         }
-        let fleet_ca = self.fleet_ca()?;
+        let fleet_ca = self.fleet_ca(passphrase)?;
         let root = file::read_certificates(&self.master_dir().join("root.crt"))?;
         let key = PrivateKey::generate()?;
         let leaf = fleet_ca.issue_operator(operator, &key, now)?;
@@ -200,19 +196,18 @@ impl FleetDirectory {
     }
 }
 
-/// Reads `<name>.crt` and `<name>.key`.
-pub(crate) fn read_authority(directory: &Path, name: &str) -> Result<Authority, FleetError> {
-    Ok(key_file::read_authority(directory, name, &PassphraseSource::nowhere())?)
-}
-
-fn write_authority(directory: &Path, name: &str, authority: &Authority) -> Result<(), FileError> {
-    let AuthorityKey::File(key) = authority.key();
-    write_key(&directory.join(format!("{name}.key")), key)?;
+pub(crate) fn write_authority(
+    directory: &Path,
+    name: &str,
+    authority: &Authority,
+    key: &str,
+) -> Result<(), FileError> {
+    file::create(&directory.join(format!("{name}.key")), key.as_bytes(), Access::Private)?;
     let certificate = directory.join(format!("{name}.crt"));
     write_certificates(&certificate, std::slice::from_ref(authority.der()))
 }
 
-fn write_certificates(
+pub(crate) fn write_certificates(
     path: &Path,
     chain: &[rustls_pki_types::CertificateDer<'_>],
 ) -> Result<(), FileError> {

@@ -30,6 +30,12 @@ pub enum KeyError {
     /// The library refused to sign.
     #[error("signing failed")]
     Sign,
+    /// A token shows no public half of its key.
+    #[error("the token keeps no public key beside it")]
+    Public,
+    /// A token did not sign.
+    #[error("the token did not sign: {0}")]
+    Token(String),
 }
 
 /// A P-256 public key.

@@ -12,6 +12,7 @@ use crate::authority::{Authority, AuthorityError, AuthorityKey};
 use crate::file::{self, FileError};
 use crate::key::{KeyError, PrivateKey};
 use crate::passphrase::{Passphrase, PassphraseError, PassphraseSource};
+use crate::token::{TokenError, TokenKey, TokenUri, TokenUriError};
 
 /// How often PBKDF2 hashes: what OWASP asks for with HMAC-SHA-256. A quarter of a second here, and
 /// years for who guesses.
@@ -48,6 +49,22 @@ pub enum KeyFileError {
         /// What is wrong.
         source: DecryptError,
     },
+    /// The file names no key of a token.
+    #[error("`{}` names no key of a token", path.display())]
+    Uri {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: TokenUriError,
+    },
+    /// The key is in a token, which cannot be used.
+    #[error("the token's key that `{}` names cannot be used", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: TokenError,
+    },
     /// The certificate beside it is not an authority's, or not of this key.
     #[error("`{}` cannot be used as an authority", path.display())]
     Authority {
@@ -66,6 +83,8 @@ impl KeyFileError {
             Self::Encryption { source: DecryptError::Scheme(_), .. } => Some(
                 "encrypt it with PBES2: `openssl pkcs8 -topk8 -v2 aes-256-cbc -iter 600000 -in OLD -out NEW`",
             ),
+            Self::Uri { source, .. } => source.hint(),
+            Self::Token { source, .. } => source.hint(),
             Self::Encryption { source: DecryptError::Wrong, .. }
             | Self::File(_)
             | Self::Key { .. }
@@ -98,10 +117,37 @@ pub fn read_authority(
         .map_err(|source| KeyFileError::Authority { path, source })
 }
 
+/// How the key in a file is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// Who reads the file has the key.
+    None,
+    /// By a passphrase.
+    Passphrase,
+    /// By a token, which the file names.
+    Token,
+}
+
+/// What protects the key in a file; nothing is opened.
+pub fn protection(path: &Path) -> Result<Protection, FileError> {
+    let text = Zeroizing::new(file::read(path)?);
+    Ok(match (token_uri(&text), encrypted_part(&text)) {
+        (Some(_), _) => Protection::Token,
+        (None, Some(_)) => Protection::Passphrase,
+        (None, None) => Protection::None,
+    })
+}
+
 /// Reads an authority's key, with the passphrase or the PIN that it needs.
 pub fn read_key(path: &Path, passphrase: &PassphraseSource) -> Result<AuthorityKey, KeyFileError> {
     let text = Zeroizing::new(file::read(path)?);
     let wrong = |source| KeyFileError::Key { path: path.to_owned(), source };
+    if let Some(uri) = token_uri(&text) {
+        let uri = uri.map_err(|source| KeyFileError::Uri { path: path.to_owned(), source })?;
+        return TokenKey::find(&uri, passphrase)
+            .map(AuthorityKey::Token)
+            .map_err(|source| KeyFileError::Token { path: path.to_owned(), source });
+    }
     let Some(encrypted) = encrypted_part(&text) else {
         return PrivateKey::from_pem(&text).map(AuthorityKey::File).map_err(wrong);
     };
@@ -136,6 +182,12 @@ fn encrypt(key: &PrivateKey, passphrase: &Passphrase) -> Result<Zeroizing<String
         .map_err(|_| KeyError::Kind)?;
     let block = pem::Pem::new(ENCRYPTED, document.as_bytes());
     Ok(Zeroizing::new(pem::encode_config(&block, crate::pem_text::config())))
+}
+
+/// The URI, where the text is one.
+fn token_uri(text: &[u8]) -> Option<Result<TokenUri, TokenUriError>> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    TokenUri::claims(text).then(|| text.parse())
 }
 
 /// What is encrypted, where the text is an encrypted key.

@@ -7,6 +7,8 @@ pub mod certificate;
 pub mod clock;
 pub mod crl;
 pub mod csr;
+#[cfg(feature = "est")]
+pub mod est;
 pub mod dsse;
 pub mod file;
 pub mod fingerprint;
@@ -19,6 +21,10 @@ pub mod ledger;
 pub mod manifest;
 pub mod name;
 #[cfg(feature = "token")]
+pub mod new_key;
+#[cfg(feature = "station")]
+pub mod new_station;
+#[cfg(feature = "token")]
 pub mod passphrase;
 pub mod pair;
 pub mod pem_text;
@@ -27,6 +33,8 @@ pub mod root_list;
 pub mod rotation;
 #[cfg(feature = "station")]
 pub mod station;
+#[cfg(feature = "token")]
+pub mod token;
 pub mod urn;
 pub mod verify;
 

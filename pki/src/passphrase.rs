@@ -127,6 +127,11 @@ impl PassphraseSource {
         Self { origin, known: OnceLock::new() }
     }
 
+    /// Whether nobody can be asked.
+    pub fn is_nowhere(&self) -> bool {
+        matches!(self.origin, Origin::Nowhere)
+    }
+
     /// The passphrase that opens `key`, which is named as in a sentence: `ca.key`.
     pub fn open<T, E>(
         &self,
@@ -148,20 +153,28 @@ impl PassphraseSource {
 
     /// The passphrase of a key that is there.
     pub fn existing(&self, key: &str) -> Result<Passphrase, PassphraseError> {
+        self.give(key, &format!("Passphrase of {key}: "))
+    }
+
+    /// The PIN of a token. It is asked once: a token counts how often it was wrong.
+    pub fn pin(&self, token: &str) -> Result<Passphrase, PassphraseError> {
+        self.give(&format!("the token `{token}`"), &format!("PIN of the token `{token}`: "))
+    }
+
+    fn give(&self, key: &str, prompt: &str) -> Result<Passphrase, PassphraseError> {
         let missing = || PassphraseError::Missing { key: key.to_owned() };
         match &self.origin {
             Origin::Nowhere => Err(missing()),
             Origin::File(path) => from_file(path),
             Origin::Descriptor(number) => self.from_descriptor(*number),
-            Origin::Terminal => ask(&format!("Passphrase of {key}: "))?.ok_or_else(missing),
+            Origin::Terminal => ask(prompt)?.ok_or_else(missing),
         }
     }
 
     /// The passphrase that a new key is encrypted with, asked twice; `None` where it is not to be.
     pub fn chosen(&self, key: &str) -> Result<Option<Passphrase>, PassphraseError> {
         if !matches!(self.origin, Origin::Terminal) {
-            let nowhere = matches!(self.origin, Origin::Nowhere);
-            return if nowhere { Ok(None) } else { self.existing(key).map(Some) };
+            return if self.is_nowhere() { Ok(None) } else { self.existing(key).map(Some) };
         }
         for _ in 0..ATTEMPTS {
             let prompt = format!("New passphrase of {key} (empty: do not encrypt it): ");

@@ -9,10 +9,12 @@ use serde_json::{Map, Value};
 
 use crate::authority::{Authority, AuthorityError};
 use crate::file::{self, Access, FileError};
-use crate::fleet::{FleetError, read_authority};
+use crate::fleet::FleetError;
 use crate::key::{KeyError, PrivateKey, PublicKey};
+use crate::key_file::read_authority;
 use crate::ledger::{Actor, IssuedLine, Ledger, LedgerError, ManifestLine, Reason};
 use crate::manifest::{Manifest, ManifestEntry, ManifestError};
+use crate::passphrase::PassphraseSource;
 use crate::name::{HardwareSerial, MinionId, StationName};
 use crate::verify::{CertificateError, TrustAnchors, verify_factory_authority, verify_minion};
 
@@ -78,6 +80,7 @@ impl StationError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Directory { source: FleetError::KeyFile(error), .. } => error.hint(),
             Self::Directory { .. } => Some("make one with `drover-enrol init-station`"),
             Self::Authority(error) | Self::Issued(error) => Some(error.hint()),
             Self::Seen { .. } => Some(
@@ -162,10 +165,16 @@ pub struct Station {
 }
 
 impl Station {
-    /// Opens a station's directory, and checks that it is one of the fleet's.
-    pub fn open(path: &Path, now: Timestamp) -> Result<Self, StationError> {
+    /// Opens a station's directory, with the passphrase or the PIN of its key, and checks that it is
+    /// one of the fleet's.
+    pub fn open(
+        path: &Path,
+        passphrase: &PassphraseSource,
+        now: Timestamp,
+    ) -> Result<Self, StationError> {
         let directory = |source| StationError::Directory { path: path.to_owned(), source };
-        let authority = read_authority(path, "ca").map_err(directory)?;
+        let authority = read_authority(path, "ca", passphrase)
+            .map_err(|error| directory(FleetError::from(error)))?;
         let anchors = file::read_anchors(&path.join("root.crt"))
             .map_err(|source| directory(FleetError::File(source)))?;
         let verified = verify_factory_authority(&anchors, authority.der(), unix(now));

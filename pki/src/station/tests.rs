@@ -8,22 +8,29 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::file::Identity;
-use crate::fleet::FleetDirectory;
+use crate::fleet::{FleetDirectory, FleetKeys};
+use crate::new_key::NewKey;
+use crate::new_station::{self, NewStationError};
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+static NOWHERE: PassphraseSource = PassphraseSource::nowhere();
 
 fn factory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let name = "acme".parse().unwrap();
     let master = "north".parse().unwrap();
-    let fleet = FleetDirectory::create(&path.join("fleet"), &name, &master, NOW).unwrap();
-    fleet.create_station(&"line-1".parse().unwrap(), &path.join("station"), NOW).unwrap();
+    let keys = FleetKeys::unencrypted();
+    let fleet =
+        FleetDirectory::create(&path.join("fleet"), &name, &master, &keys, NOW).unwrap();
+    let line = "line-1".parse().unwrap();
+    let key = NewKey::unencrypted();
+    new_station::create(&fleet, &NOWHERE, &line, &key, &path.join("station"), NOW).unwrap();
     directory
 }
 
 fn station(factory: &TempDir) -> Station {
-    Station::open(&factory.path().join("station"), NOW).unwrap()
+    Station::open(&factory.path().join("station"), &NOWHERE, NOW).unwrap()
 }
 
 fn request(factory: &TempDir, id: &str, serial: &str) -> IssueRequest {
@@ -196,7 +203,7 @@ fn a_station_of_another_fleet_is_not_opened() {
     let root = ours.path().join("station/root.crt");
     fs::copy(theirs.path().join("station/root.crt"), root).unwrap();
     assert_snapshot!(
-        Station::open(&ours.path().join("station"), NOW).unwrap_err(),
+        Station::open(&ours.path().join("station"), &NOWHERE, NOW).unwrap_err(),
         @"the station's `ca.crt` does not verify against its `root.crt`"
     );
 }
@@ -206,17 +213,21 @@ fn fleets_and_stations_are_never_overwritten() {
     let factory = factory();
     let path = factory.path();
     let (name, master) = ("acme".parse().unwrap(), "north".parse().unwrap());
-    let refusal = FleetDirectory::create(&path.join("fleet"), &name, &master, NOW).unwrap_err();
+    let keys = FleetKeys::unencrypted();
+    let refusal = FleetDirectory::create(&path.join("fleet"), &name, &master, &keys, NOW);
+    let refusal = refusal.unwrap_err();
     assert!(matches!(refusal, FleetError::Exists { .. }));
     let fleet = FleetDirectory::new(&path.join("fleet"));
     let line = "line-1".parse().unwrap();
-    let refusal = fleet.create_station(&line, &path.join("station"), NOW).unwrap_err();
-    assert!(matches!(refusal, FleetError::Exists { .. }));
-    let refusal = fleet.create_station(&line, &path.join("fleet"), NOW).unwrap_err();
-    assert!(matches!(refusal, FleetError::NotEmpty { .. }));
+    let key = NewKey::unencrypted();
+    let create = |path: &Path| new_station::create(&fleet, &NOWHERE, &line, &key, path, NOW);
+    let refusal = create(&path.join("station")).unwrap_err();
+    assert!(matches!(refusal, NewStationError::Exists { .. }));
+    let refusal = create(&path.join("fleet")).unwrap_err();
+    assert!(matches!(refusal, NewStationError::NotEmpty { .. }));
     let ann = "ann".parse().unwrap();
-    fleet.create_operator(&ann, &path.join("ann"), NOW).unwrap();
-    let refusal = fleet.create_operator(&ann, &path.join("ann"), NOW).unwrap_err();
+    fleet.create_operator(&ann, &NOWHERE, &path.join("ann"), NOW).unwrap();
+    let refusal = fleet.create_operator(&ann, &NOWHERE, &path.join("ann"), NOW).unwrap_err();
     assert!(matches!(refusal, FleetError::Exists { .. }));
     // Nothing is left of what was written aside.
     let hidden = fs::read_dir(path).unwrap().chain(fs::read_dir(path.join("fleet")).unwrap());

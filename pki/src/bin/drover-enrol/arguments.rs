@@ -6,10 +6,16 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use drover_pki::ledger::Actor;
-use drover_pki::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
+use drover_pki::passphrase::PassphraseArguments;
+use drover_pki::{HardwareSerial, MinionId, OperatorName};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+
+use init::{CertifyStation, InitFleet, InitStation, Passphrase};
+
+pub(crate) mod init;
+pub(crate) mod keys;
 
 const EXAMPLES: &str = "\
 Examples, from an empty directory to a device:
@@ -37,6 +43,10 @@ pub(crate) enum Verb {
     InitFleet(InitFleet),
     /// Make an enrolment station: a factory CA under the fleet's root
     InitStation(InitStation),
+    /// Certify a new station's request, where the fleet's root is
+    CertifyStation(CertifyStation),
+    /// Change the passphrase of an authority's key
+    Passphrase(Passphrase),
     /// Give one device its identity
     Issue(Issue),
     /// Export what was issued, signed, for `drover key import`
@@ -52,40 +62,6 @@ pub(crate) enum Verb {
         /// The shell that will read it
         shell: clap_complete::Shell,
     },
-}
-
-/// Makes DIR/root, which goes to a safe, and DIR/master, which is the master's `pki_dir`.
-/// Nothing that exists is overwritten.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  drover-enrol init-fleet --name acme --dir fleet")]
-pub(crate) struct InitFleet {
-    /// The fleet's name
-    #[arg(long, value_name = "FLEET")]
-    pub(crate) name: FleetName,
-    /// Where to make it
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-    /// The name in the master's certificate, a label [default: the fleet's name]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) master_name: Option<MasterName>,
-}
-
-/// Makes a station's directory: its own authority, which can speak for devices alone, and in time
-/// its ledger. The fleet's root is needed for this, and never again on the assembly line.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  drover-enrol init-station --fleet fleet --name line-1 --dir line-1"
-)]
-pub(crate) struct InitStation {
-    /// The fleet's directory, with its root
-    #[arg(long, value_name = "DIR")]
-    pub(crate) fleet: PathBuf,
-    /// The station's name
-    #[arg(long, value_name = "STATION")]
-    pub(crate) name: StationName,
-    /// Where to make it
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: PathBuf,
 }
 
 /// Gives one device its identity. OUT becomes its /etc/drover: pki/ with its birth certificate, and
@@ -156,6 +132,8 @@ pub(crate) struct Manifest {
     /// Everything the station ever issued, not what is new alone
     #[arg(long)]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArguments,
 }
 
 /// Makes operator.crt, operator.key and root.crt in OUT, with the fleet CA. Valid for a year.
@@ -171,6 +149,8 @@ pub(crate) struct Operator {
     /// Where the files go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArguments,
 }
 
 /// Shows what is in files, without verifying anything.

@@ -7,7 +7,11 @@ use std::path::Path;
 
 use drover_pki::file::FileError;
 use drover_pki::fleet::FleetError;
+use drover_pki::key_file::KeyFileError;
+use drover_pki::new_station::NewStationError;
+use drover_pki::passphrase::PassphraseError;
 use drover_pki::station::StationError;
+use drover_pki::token::TokenUriError;
 
 const REFUSED: u8 = 1;
 const WRONG: u8 = 2;
@@ -39,6 +43,20 @@ impl Failure {
         Self { hint: Some(hint), ..error.into() }
     }
 
+    /// A URI does not name a key. It is not repeated: it could hold a PIN.
+    pub(crate) fn key_uri(option: &str, error: TokenUriError) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        let error = Box::new(InOption { option: option.to_owned(), source: error });
+        Self { error, hint, status: WRONG }
+    }
+
+    /// The key is not in its file.
+    pub(crate) fn in_token(path: &Path) -> Self {
+        let error = format!("the key that `{}` names is in a token", path.display()).into();
+        let hint = "change the token's PIN with its own tools, such as `pkcs11-tool --change-pin`";
+        Self { error, hint: Some(hint.to_owned()), status: REFUSED }
+    }
+
     /// What was asked about is not so.
     pub(crate) fn refused(message: String) -> Self {
         Self { error: message.into(), hint: None, status: REFUSED }
@@ -57,6 +75,45 @@ impl Failure {
 struct InFile {
     path: String,
     source: Box<dyn Error>,
+}
+
+/// An option, and what is wrong with its value.
+#[derive(Debug, thiserror::Error)]
+#[error("`{option}` names no key of a token")]
+struct InOption {
+    option: String,
+    source: TokenUriError,
+}
+
+impl From<NewStationError> for Failure {
+    fn from(error: NewStationError) -> Self {
+        let wrong = matches!(
+            error,
+            NewStationError::File(_)
+                | NewStationError::Fleet(FleetError::File(_))
+                | NewStationError::NotRequested { .. }
+                | NewStationError::Request(_)
+                | NewStationError::Certificates(_)
+                | NewStationError::Root(_)
+                | NewStationError::Count(_)
+        );
+        let status = if wrong { WRONG } else { REFUSED };
+        Self { hint: error.hint(), error: Box::new(error), status }
+    }
+}
+
+impl From<KeyFileError> for Failure {
+    fn from(error: KeyFileError) -> Self {
+        let status = if matches!(error, KeyFileError::File(_)) { WRONG } else { REFUSED };
+        Self { hint: error.hint().map(str::to_owned), error: Box::new(error), status }
+    }
+}
+
+impl From<PassphraseError> for Failure {
+    fn from(error: PassphraseError) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        Self { hint, error: Box::new(error), status: REFUSED }
+    }
 }
 
 impl From<FleetError> for Failure {

@@ -9,15 +9,16 @@ use drover_pki::csr::CsrError;
 use drover_pki::file;
 use drover_pki::fleet::FleetDirectory;
 use drover_pki::station::{IssueRequest, KeySource, Station};
-use drover_pki::{MasterName, PublicKey};
+use drover_pki::PublicKey;
 use jiff::Timestamp;
 
-use arguments::{Arguments, InitFleet, InitStation, Issue, Manifest, Operator, Verb};
+use arguments::{Arguments, Issue, Manifest, Operator, Verb};
 use failure::Failure;
 
 mod arguments;
 mod check;
 mod failure;
+mod init;
 mod show;
 
 fn main() -> ExitCode {
@@ -35,8 +36,10 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb, now: Timestamp) -> Result<(), Failure> {
     match verb {
-        Verb::InitFleet(arguments) => init_fleet(&arguments, now),
-        Verb::InitStation(arguments) => init_station(&arguments, now),
+        Verb::InitFleet(arguments) => init::init_fleet(&arguments, now),
+        Verb::InitStation(arguments) => init::init_station(&arguments, now),
+        Verb::CertifyStation(arguments) => init::certify_station(&arguments, now),
+        Verb::Passphrase(arguments) => init::passphrase(&arguments),
         Verb::Issue(arguments) => issue(arguments, now),
         Verb::Manifest(arguments) => manifest(&arguments, now),
         Verb::Operator(arguments) => operator(&arguments, now),
@@ -50,30 +53,6 @@ fn run(verb: Verb, now: Timestamp) -> Result<(), Failure> {
     }
 }
 
-fn init_fleet(arguments: &InitFleet, now: Timestamp) -> Result<(), Failure> {
-    let named_for_fleet = || {
-        let name = arguments.name.as_str().parse::<MasterName>();
-        name.expect("invariant: masters and fleets are named by one grammar")
-    };
-    let master = arguments.master_name.clone().unwrap_or_else(named_for_fleet);
-    let fleet = FleetDirectory::create(&arguments.dir, &arguments.name, &master, now)?;
-    warn_unencrypted(&["root/root.key", "master/fleet-ca.key"]);
-    print(&format!(
-        "made the fleet `{}`\n  {}  the root: put it in a safe, it makes stations alone\n  \
-         {}  the pki_dir of the master `{master}`\n",
-        arguments.name,
-        fleet.root_dir().display(),
-        fleet.master_dir().display(),
-    ))
-}
-
-fn init_station(arguments: &InitStation, now: Timestamp) -> Result<(), Failure> {
-    let fleet = FleetDirectory::new(&arguments.fleet);
-    fleet.create_station(&arguments.name, &arguments.dir, now)?;
-    warn_unencrypted(&["ca.key"]);
-    print(&format!("made the station `{}` in {}\n", arguments.name, arguments.dir.display()))
-}
-
 fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
     let key = match &arguments.csr {
         None => KeySource::Station,
@@ -84,7 +63,7 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
         }
     };
     let grains = arguments::grains(&arguments.grains)?;
-    let mut station = Station::open(&arguments.station, now)?;
+    let mut station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
     let request = IssueRequest {
         id: arguments.id,
         serial: arguments.serial,
@@ -113,7 +92,7 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
 }
 
 fn manifest(arguments: &Manifest, now: Timestamp) -> Result<(), Failure> {
-    let mut station = Station::open(&arguments.station, now)?;
+    let mut station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
     let exported = station.export(arguments.all, &arguments.out, now)?;
     print(&format!(
         "manifest {} of the station `{}`: {} in {}\n  on the master: drover key import {}\n",
@@ -127,18 +106,13 @@ fn manifest(arguments: &Manifest, now: Timestamp) -> Result<(), Failure> {
 
 fn operator(arguments: &Operator, now: Timestamp) -> Result<(), Failure> {
     let fleet = FleetDirectory::new(&arguments.fleet);
-    fleet.create_operator(&arguments.name, &arguments.out, now)?;
+    let passphrase = arguments.passphrase.source();
+    fleet.create_operator(&arguments.name, &passphrase, &arguments.out, now)?;
     print(&format!(
         "made the operator `{}` in {}, valid for a year\n",
         arguments.name,
         arguments.out.display()
     ))
-}
-
-fn warn_unencrypted(keys: &[&str]) {
-    for key in keys {
-        eprintln!("warning: `{key}` is not encrypted; who reads it can issue certificates");
-    }
 }
 
 /// Prints a result. A reader that went away is a failure that the caller should see.
