@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use drover_pki::MasterName;
+use drover_pki::{
+    MasterName,
+    profile::{LDEVID_VALIDITY, YEAR},
+};
 use drover_proto::{
     job::TargetType,
     target::Expression,
@@ -78,6 +81,10 @@ pub struct Config {
     pub pending_ttl: Duration,
     /// How long events and jobs are kept.
     pub retention: Retention,
+    /// For how long operational certificates are issued; `None` for a master that issues none.
+    pub ldevid_validity: Option<Duration>,
+    /// For how long the master's own certificate is issued.
+    pub master_validity: Duration,
     /// How long a revocation list is valid; it is made anew half-way.
     pub crl_validity: Duration,
     /// How much is logged, as `tracing` reads it.
@@ -142,6 +149,10 @@ impl Config {
                 bytes: settings.size("event_bytes")?.unwrap_or(kept.bytes),
                 jobs: settings.duration("job_age")?.unwrap_or(kept.jobs),
             },
+            ldevid_validity: settings
+                .take("ldevid_validity", ldevid_validity)?
+                .unwrap_or(Some(LDEVID_VALIDITY)),
+            master_validity: settings.duration("master_validity")?.unwrap_or(YEAR),
             crl_validity: settings
                 .duration("crl_validity")?
                 .unwrap_or(Duration::from_secs(7 * 86_400)),
@@ -183,6 +194,16 @@ fn default_name() -> MasterName {
 fn name(node: &Node) -> Result<MasterName, &'static str> {
     let name = node.as_str().and_then(|text| text.parse().ok());
     name.ok_or("1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or a digit")
+}
+
+fn ldevid_validity(node: &Node) -> Result<Option<Duration>, &'static str> {
+    if node.as_str() == Some("never") {
+        return Ok(None);
+    }
+    let validity = settings::duration(&node.to_value());
+    // Certificates count in whole seconds.
+    let validity = validity.filter(|validity| *validity >= Duration::from_secs(1));
+    validity.map(Some).ok_or("a duration of a second or more, such as `30d` or `12h`, or `never`")
 }
 
 fn acceptance(node: &Node) -> Result<Acceptance, &'static str> {

@@ -33,6 +33,7 @@ use crate::{
     hub::{HubParts, HubTask},
     jobs::JobLimits,
     master::{Master, Parts},
+    operational::Operational,
     pillar::Pillars,
     presence::PresenceTask,
     reactor::{ReactorTask, Rules},
@@ -93,13 +94,16 @@ pub async fn run(plan: Plan) -> Result<()> {
 
     let store = Store::open(&config.data_dir, config.retention)?;
     let (registry, newcomers) = Registry::open(store.clone(), config.acceptance)?;
+    let fleet_ca = fleet_ca(&config.pki_dir);
     let (crl, crl_task) = CrlTask::open(
         store.clone(),
         config.pki_dir.clone(),
         config.crl_validity,
-        fleet_ca(&config.pki_dir).into_iter().collect(),
+        fleet_ca.clone().into_iter().collect(),
     )
     .await?;
+    let operational = Operational::new(registry.clone(), config.ldevid_validity);
+    operational.set_authority(fleet_ca);
     let (signs, signs_to_presence) = mpsc::channel(SIGNS);
     let (presence, presence_task) =
         PresenceTask::new(store.clone(), config.presence_grace, signs_to_presence).await?;
@@ -148,6 +152,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         Files::new(config.file_roots.clone()),
         pillars.clone(),
         registry.clone(),
+        operational,
         hub.clone(),
     );
     let master = Master::new(Parts {

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     jobs::{Feed, Ticket},
+    operational::Applicant,
     registry::Matched,
     store::PendingEntry,
 };
@@ -58,7 +59,8 @@ pub struct SignOf {
     pub at: Timestamp,
 }
 
-/// Who is connected and when it was last heard, readable from anywhere.
+/// Who is connected and when it was last heard, readable from anywhere. A minion that has only come for its certificate
+/// is not.
 #[derive(Debug, Default)]
 pub struct Roster(RwLock<HashMap<MinionId, Timestamp>>);
 
@@ -103,11 +105,13 @@ impl Roster {
     }
 }
 
-/// A request that a file or pillar service answers by [`HubHandle::reply`].
+/// A request that another service answers by [`HubHandle::reply`].
 #[derive(Debug)]
 pub struct Ask {
     /// Who asked, and where the answer goes.
     pub connection: ConnectionId,
+    /// What an operational certificate for it would be issued by.
+    pub applicant: Applicant,
     /// What.
     pub request: Request,
 }

@@ -12,6 +12,7 @@ pub mod files;
 pub mod hub;
 pub mod jobs;
 pub mod master;
+pub mod operational;
 pub mod pillar;
 pub mod presence;
 pub mod reactor;

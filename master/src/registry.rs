@@ -2,14 +2,18 @@
 //! targets are matched against it. What it decides is in `admission` and `change`; here are its memory and its store.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
-    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use drover_pki::{MinionId, manifest::VerifiedManifest, verify::MinionCertificate};
 use drover_proto::{
     event::{NewEvent, Tag},
+    message::Scope,
     tunnel::{Admission, CutReason, GatewayHandle, Refusal},
 };
 use futures_util::{StreamExt, stream};
@@ -21,26 +25,30 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     config::Acceptance,
-    store::{Batch, PutError, ReadError, Revision, Store, StoreError},
+    store::{Batch, PutError, ReadError, Revision, Store},
 };
 
 mod admission;
+mod certificates;
 mod change;
 mod entry;
 mod targets;
+mod task;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use certificates::timestamp;
+pub use certificates::{AskedBy, IssueRefused, IssuedCertificate, OperationalCertificates};
 pub use change::{Conflict, Verb, VerbError};
 pub use entry::{Birth, Entry, Sighting, Status};
 pub use targets::{Matched, Shown};
+pub use task::RegistryTask;
 
-use admission::{Decision, Reason};
+use admission::{Decision, Reason, Rules};
 use change::Registration;
+use task::Amendment;
 
-/// Strangers whose first showing waits to be stored; more are refused unremembered.
-const NEWCOMERS: usize = 256;
 /// Strangers that are remembered as waiting. A stolen station could make any number.
 const MOST_PENDING: usize = 10_000;
 /// Entries of a manifest that are written at a time; the store flushes them together.
@@ -52,11 +60,13 @@ pub struct Registry(Arc<Inner>);
 
 struct Inner {
     policy: Acceptance,
+    /// Whether this master issues operational certificates.
+    issues: AtomicBool,
     store: Store,
     rows: RwLock<HashMap<MinionId, Row>>,
     /// Held while an entry is changed, so that the memory and the store agree.
     changing: Mutex<()>,
-    newcomers: mpsc::Sender<MinionId>,
+    amendments: mpsc::Sender<Amendment>,
     gateway: OnceLock<GatewayHandle>,
 }
 
@@ -67,13 +77,14 @@ struct Row {
     sighting: Sighting,
     /// Entry and sighting together, made anew when one changes.
     grains: Arc<Map<String, Value>>,
-    pending_report: bool,
+    /// In memory, and not yet in the store.
+    is_newcomer: bool,
 }
 
 impl Row {
     fn new(entry: Entry, revision: Option<Revision>, sighting: Sighting) -> Self {
         let grains = Arc::new(entry.grains(&sighting));
-        Self { entry, revision, sighting, grains, pending_report: false }
+        Self { entry, revision, sighting, grains, is_newcomer: false }
     }
 }
 
@@ -89,6 +100,15 @@ pub enum ChangeError {
     /// The store failed.
     #[error("read the newest manifest")]
     Read(#[from] ReadError),
+}
+
+/// A key that was changed, or is as it was wanted already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    /// The status before.
+    pub was: Status,
+    /// The entry as it is now.
+    pub entry: Entry,
 }
 
 /// What came of a manifest.
@@ -116,7 +136,8 @@ pub struct Refused {
 }
 
 impl Registry {
-    /// Reads the registry from the store. The task stores newcomers; it ends with the last handle.
+    /// Reads the registry from the store. The task stores what minions change; it ends with the last
+    /// handle.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -126,13 +147,14 @@ impl Registry {
             let sighting = sightings.remove(&entry.id).unwrap_or_default();
             (entry.id.clone(), Row::new(entry, Some(revision), sighting))
         });
-        let (newcomers, waiting) = mpsc::channel(NEWCOMERS);
+        let (amendments, waiting) = mpsc::channel(task::WAITING);
         let inner = Inner {
             policy,
+            issues: AtomicBool::new(false),
             rows: RwLock::new(rows.collect()),
             store,
             changing: Mutex::new(()),
-            newcomers,
+            amendments,
             gateway: OnceLock::new(),
         };
         let registry = Self(Arc::new(inner));
@@ -146,48 +168,73 @@ impl Registry {
         let _ = self.0.gateway.set(gateway);
     }
 
-    /// Whether a minion that the gateway let through is accepted still.
-    #[must_use]
-    pub fn accepts(&self, certificate: &MinionCertificate, now: Timestamp) -> bool {
-        let rows = self.rows();
-        let entry = rows.get(&certificate.id).map(|row| &row.entry);
-        matches!(admission::decide(self.0.policy, entry, certificate, now), Decision::Admit)
+    /// Whether who shows a birth certificate comes for an operational one, and can do nothing else.
+    pub fn set_issuing(&self, issues: bool) {
+        self.0.issues.store(issues, Ordering::Relaxed);
     }
 
-    /// Does to a key what an operator wants. Returns once it is durable and in force, with the entry as it is now.
-    ///
-    /// # Errors
-    /// See [`ChangeError`].
+    /// What a minion that the gateway let through may do still, if anything.
+    #[must_use]
+    pub fn scope(&self, certificate: &MinionCertificate, now: Timestamp) -> Option<Scope> {
+        self.decide(certificate, now).scope()
+    }
+
+    fn decide(&self, certificate: &MinionCertificate, now: Timestamp) -> Decision {
+        let rules =
+            Rules { policy: self.0.policy, issues: self.0.issues.load(Ordering::Relaxed) };
+        let rows = self.rows();
+        let entry = rows.get(&certificate.id).map(|row| &row.entry);
+        admission::decide(rules, entry, certificate, now)
+    }
+
+    /// Does to keys what an operator wants. Returns once all of it is durable and in force, with what became of each: one
+    /// that cannot be changed holds up none of the others.
     pub async fn change(
+        &self,
+        ids: &[MinionId],
+        verb: Verb,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Vec<(MinionId, Result<Changed, ChangeError>)> {
+        let _changing = self.0.changing.lock().await;
+        // Written together, so that a whole fleet shares its flushes. The same id twice would race with itself.
+        let mut met = HashSet::new();
+        let ids: Vec<_> = ids.iter().filter(|id| met.insert(*id)).cloned().collect();
+        let changes = ids.into_iter().map(|id| async move {
+            let changed = self.change_one(&id, verb, reason, now).await;
+            (id, changed)
+        });
+        stream::iter(changes).buffered(WRITES).collect().await
+    }
+
+    async fn change_one(
         &self,
         id: &MinionId,
         verb: Verb,
+        reason: Option<&str>,
         now: Timestamp,
-    ) -> Result<Entry, ChangeError> {
-        let _changing = self.0.changing.lock().await;
+    ) -> Result<Changed, ChangeError> {
         let (entry, revision) = self.entry_and_revision(id);
         let newest = match entry.as_ref().and_then(|entry| entry.birth.as_ref()) {
             Some(birth) => self.0.store.manifest(birth.station.as_str())?,
             None => 0,
         };
-        let Some(changed) = change::apply(verb, entry.as_ref(), id.as_str(), newest, now)? else {
-            return Ok(entry.expect("what does not change is there"));
-        };
+        let after = change::apply(verb, reason, entry.as_ref(), id.as_str(), newest, now)?;
+        let entry = entry.expect("what can be changed is there");
+        let was = entry.status;
+        let Some(after) = after else { return Ok(Changed { was, entry }) };
         let mut batch = Batch::new();
-        match changed.status {
-            Status::Deleted => {
-                batch.sighting_over(id);
-                batch.presence_over(id);
-            }
-            Status::Accepted | Status::Pending | Status::Rejected | Status::Revoked => {
-                batch.event(key_event(&changed));
-            }
+        if after.status == Status::Deleted {
+            batch.sighting_over(id);
+            batch.presence_over(id);
+        } else if after.status != was {
+            batch.event(key_event(&after));
         }
-        let revision = self.0.store.put_registry(id, revision, &changed, batch).await?;
+        let revision = self.0.store.put_registry(id, revision, &after, batch).await?;
         // Durable: now it comes into force, for handshakes first and then for what is open.
-        self.put_row(changed.clone(), revision);
-        self.cut_unless_accepted(&changed);
-        Ok(changed)
+        self.put_row(after.clone(), revision);
+        self.cut_unless_accepted(&after);
+        Ok(Changed { was, entry: after })
     }
 
     /// Registers the devices of a manifest. Returns once all of it is durable.
@@ -300,14 +347,14 @@ impl Registry {
         if entry.status == Status::Pending && is_crowded() {
             return false;
         }
-        let Ok(place) = self.0.newcomers.try_reserve() else { return false };
+        let Ok(place) = self.0.amendments.try_reserve() else { return false };
         let id = entry.id.clone();
         let before = rows.remove(&id);
         let (revision, sighting) =
             before.map_or((None, Sighting::default()), |row| (row.revision, row.sighting));
-        let row = Row { pending_report: true, ..Row::new(entry, revision, sighting) };
+        let row = Row { is_newcomer: true, ..Row::new(entry, revision, sighting) };
         rows.insert(id.clone(), row);
-        place.send(id);
+        place.send(Amendment::Newcomer(id));
         true
     }
 
@@ -324,14 +371,9 @@ impl Admission for Registry {
     fn admit(&self, certificate: &MinionCertificate, _address: SocketAddr) -> Result<(), Refusal> {
         // The gateway calls this as a shell; the time is that of a newcomer's entry.
         let now = Timestamp::now();
-        let decision = {
-            let rows = self.rows();
-            let entry = rows.get(&certificate.id).map(|row| &row.entry);
-            admission::decide(self.0.policy, entry, certificate, now)
-        };
-        let refused = match decision {
-            Decision::Admit => None,
-            Decision::AdmitNew(entry) => {
+        let refused = match self.decide(certificate, now) {
+            Decision::Admit(_) => None,
+            Decision::AdmitNew(entry, _) => {
                 (!self.welcome_newcomer(*entry)).then_some(Reason::Pending)
             }
             Decision::RefuseNew(entry) => {
@@ -347,54 +389,13 @@ impl Admission for Registry {
     }
 }
 
-/// Stores newcomers that the gateway brought.
-pub struct RegistryTask {
-    registry: std::sync::Weak<Inner>,
-    waiting: mpsc::Receiver<MinionId>,
-}
-
-impl RegistryTask {
-    /// Until the last handle is dropped.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn run(mut self) -> Result<(), StoreError> {
-        while let Some(id) = self.waiting.recv().await {
-            let Some(inner) = self.registry.upgrade() else { break };
-            let registry = Registry(inner);
-            let _changing = registry.0.changing.lock().await;
-            let (entry, revision) = {
-                let mut rows = registry.rows_mut();
-                let Some(row) = rows.get_mut(&id) else { continue };
-                // An operator or a manifest was quicker, and has stored what counts.
-                if !std::mem::take(&mut row.pending_report) {
-                    continue;
-                }
-                (row.entry.clone(), row.revision)
-            };
-            let batch = key_event(&entry).into();
-            match registry.0.store.put_registry(&id, revision, &entry, batch).await {
-                Ok(revision) => registry.put_row(entry, revision),
-                Err(PutError::Store(error)) => return Err(error),
-                Err(PutError::Conflict) => {
-                    tracing::error!(minion = %id, "the registry and its store disagree");
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 fn key_event(entry: &Entry) -> NewEvent {
-    let what = match entry.status {
-        Status::Accepted => "accepted",
-        Status::Pending => "pending",
-        Status::Rejected => "rejected",
-        Status::Revoked => "revoked",
-        Status::Deleted => "deleted",
-    };
+    let what = entry.status.word();
     let station = entry.birth.as_ref().map(|birth| birth.station.as_str());
     let key = entry.birth.as_ref().map(|birth| birth.key.with_colons());
-    let data = json!({ "id": entry.id, "status": what, "station": station, "key": key });
+    let mut data = json!({ "id": entry.id, "status": what, "station": station, "key": key });
+    if let Some(reason) = &entry.reason {
+        data["reason"] = json!(reason);
+    }
     NewEvent::new(Tag::key(&entry.id, what), Some(entry.id.clone()), data)
 }

@@ -1,11 +1,14 @@
 //! Answers what minions ask for, off the hub's thread: lists of files one scan for all that wait, so that a fleet that
-//! asks at once costs one; blobs and pillar a few at a time.
+//! asks at once costs one; blobs and pillar a few at a time; certificates by `operational`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use drover_proto::{
     MinionId,
-    message::{Pillar, PillarRequest, RequestFailed, TreeRequest},
+    message::{
+        Certificate, CertificateRequest, Pillar, PillarRequest, RequestFailed, TreeRequest,
+    },
     session::master::{Reply, Request},
     tunnel::ConnectionId,
 };
@@ -14,12 +17,15 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::{
     files::Files,
     hub::{Ask, HubHandle},
+    operational::{Applicant, Operational},
     pillar::Pillars,
     registry::Registry,
 };
 
 /// Requests that read files at a time.
 const AT_ONCE: usize = 4;
+/// How long a device waits for a refusal that is its own doing: who asks on and on costs little.
+const REFUSAL: Duration = Duration::from_secs(1);
 /// Lists that share one scan.
 const SCAN: usize = 4096;
 
@@ -29,14 +35,21 @@ pub struct RequestsTask {
     files: Arc<Files>,
     pillars: Pillars,
     registry: Registry,
+    operational: Operational,
     hub: HubHandle,
 }
 
 impl RequestsTask {
     /// Answers through the hub.
     #[must_use]
-    pub fn new(files: Files, pillars: Pillars, registry: Registry, hub: HubHandle) -> Self {
-        Self { files: Arc::new(files), pillars, registry, hub }
+    pub fn new(
+        files: Files,
+        pillars: Pillars,
+        registry: Registry,
+        operational: Operational,
+        hub: HubHandle,
+    ) -> Self {
+        Self { files: Arc::new(files), pillars, registry, operational, hub }
     }
 
     /// Until the hub ends.
@@ -44,7 +57,7 @@ impl RequestsTask {
         let (trees, waiting) = mpsc::channel(SCAN);
         let scanning = tokio::spawn(self.clone().scan(waiting));
         let turns = Arc::new(Semaphore::new(AT_ONCE));
-        while let Some(Ask { connection, request }) = asks.recv().await {
+        while let Some(Ask { connection, applicant, request }) = asks.recv().await {
             let request = match request {
                 Request::Tree(request) => {
                     if trees.send((connection, request)).await.is_err() {
@@ -52,9 +65,12 @@ impl RequestsTask {
                     }
                     continue;
                 }
-                request @ (Request::Blob(_) | Request::Pillar(_) | Request::Certificate(_)) => {
-                    request
+                Request::Certificate(asked) => {
+                    // Not one of the turns for files: signing has turns of its own, and a refusal takes its time.
+                    tokio::spawn(self.clone().certify(connection, applicant, asked));
+                    continue;
                 }
+                request @ (Request::Blob(_) | Request::Pillar(_)) => request,
             };
             let Ok(turn) = turns.clone().acquire_owned().await else { break };
             let task = self.clone();
@@ -72,6 +88,32 @@ impl RequestsTask {
         }
         drop(trees);
         let _ = scanning.await;
+    }
+
+    async fn certify(
+        self,
+        connection: ConnectionId,
+        applicant: Applicant,
+        asked: CertificateRequest,
+    ) {
+        let CertificateRequest { request, csr } = asked;
+        let minion = &connection.minion;
+        let reply = match self.operational.issue_to(minion, applicant, &csr).await {
+            Ok(issued) => {
+                let chain = issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect();
+                Reply::Certificate(Certificate { request, chain })
+            }
+            Err(error) => {
+                let reason = error.reason();
+                tracing::warn!(%minion, reason, "no operational certificate");
+                if error.is_the_devices() {
+                    drop(csr);
+                    tokio::time::sleep(REFUSAL).await;
+                }
+                Reply::Failed(RequestFailed { request, reason })
+            }
+        };
+        let _ = self.hub.reply(connection, reply).await;
     }
 
     async fn scan(self, mut waiting: mpsc::Receiver<(ConnectionId, TreeRequest)>) {
@@ -104,15 +146,11 @@ impl RequestsTask {
     /// `None` for what is answered elsewhere.
     fn answer(&self, minion: &MinionId, request: &Request) -> Option<Reply> {
         match request {
-            Request::Tree(_) => None,
+            Request::Tree(_) | Request::Certificate(_) => None,
             Request::Blob(request) => Some(match self.files.part(request) {
                 Ok(chunk) => Reply::BlobChunk(chunk),
                 Err(error) => failed(request.request, &error),
             }),
-            Request::Certificate(asked) => Some(Reply::Failed(RequestFailed {
-                request: asked.request,
-                reason: "this master issues no operational certificates".to_owned(),
-            })),
             Request::Pillar(PillarRequest { request, saltenv }) => {
                 let shown = self.registry.show(minion)?;
                 Some(match self.pillars.render(&shown, saltenv) {

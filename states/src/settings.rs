@@ -258,8 +258,9 @@ pub fn log_level(text: &str) -> Result<String, &'static str> {
     )
 }
 
-/// `30s`, `500ms`, `5m`, `1h`, `2d`, or a bare number of seconds.
-fn duration(value: &Value) -> Option<Duration> {
+/// `30s`, `500ms`, `5m`, `1h`, `2d`, or a bare number of seconds; never zero.
+#[must_use]
+pub fn duration(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => {

@@ -93,3 +93,17 @@ fn an_owner_of_a_section_complains_with_its_place() {
         3 |   - {type: soap}
     ");
 }
+
+#[test]
+fn certificates_are_issued_for_a_time_or_never() {
+    let month = Duration::from_secs(30 * 86_400);
+    assert_eq!(parse("").unwrap().ldevid_validity, Some(month));
+    assert_eq!(parse("ldevid_validity: never").unwrap().ldevid_validity, None);
+    let config = parse("ldevid_validity: 20s\nmaster_validity: 365d\n").unwrap();
+    assert_eq!(config.ldevid_validity, Some(Duration::from_secs(20)));
+    assert_eq!(config.master_validity, Duration::from_secs(365 * 86_400));
+    assert_snapshot!(wrong("ldevid_validity: 20ms\n"), @r"
+    master.yml:1:18: `ldevid_validity` must be a duration of a second or more, such as `30d` or `12h`, or `never`
+        1 | ldevid_validity: 20ms
+    ");
+}

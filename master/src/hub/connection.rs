@@ -14,6 +14,7 @@ use drover_proto::{
 };
 
 use super::backlog::Backlog;
+use crate::operational::Applicant;
 
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
@@ -33,6 +34,7 @@ pub(super) enum Phase {
     Established {
         session: Box<Established>,
         boot: BootId,
+        applicant: Applicant,
     },
     /// Told to end; what still comes is not read.
     Closing,

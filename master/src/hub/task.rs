@@ -207,7 +207,7 @@ impl HubTask {
         match event {
             GatewayEvent::Connected { connection, certificate, address, taken } => {
                 // Between the gateway's question and now the registry may have changed its mind.
-                if !self.registry.accepts(&certificate, now.wall) {
+                if self.registry.scope(&certificate, now.wall).is_none() {
                     self.gateway.cut(&connection, CutReason::NotAccepted);
                     return;
                 }
@@ -287,9 +287,9 @@ impl HubTask {
                     Ok(waiting) => connection.phase = Phase::Hello(waiting, certificate),
                     Err(close) => self.close(number, &close).await,
                 },
-                Phase::Established { mut session, boot } => {
+                Phase::Established { mut session, boot, applicant } => {
                     session.handle_timeout(now.instant);
-                    connection.phase = Phase::Established { session, boot };
+                    connection.phase = Phase::Established { session, boot, applicant };
                     self.take_events(number, now);
                 }
                 Phase::Closing => {}

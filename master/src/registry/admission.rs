@@ -1,24 +1,47 @@
-//! Whether a minion that proved its key may connect: one decision, without I/O.
+//! Whether a minion that proved its key may connect, and what for: one decision, without I/O.
 
 use std::fmt;
 
 use drover_pki::verify::{MinionCertificate, MinionCertificateKind};
+use drover_proto::message::Scope;
 use jiff::Timestamp;
 
-use super::entry::{Birth, Entry, Status};
+use super::{
+    certificates::{IssuedCertificate, OperationalCertificates, Standing},
+    entry::{Birth, Entry, Status},
+};
 use crate::config::Acceptance;
+
+/// What a decision is made by, beside what is known of the minion.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// Which strangers are accepted.
+    pub(super) policy: Acceptance,
+    /// Whether this master issues operational certificates: who shows a birth certificate then comes for one.
+    pub(super) issues: bool,
+}
 
 /// What to do with it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Decision {
     /// It may connect.
-    Admit,
+    Admit(Scope),
     /// It may connect, and is remembered so.
-    AdmitNew(Box<Entry>),
+    AdmitNew(Box<Entry>, Scope),
     /// It may not, and is remembered as one that waits.
     RefuseNew(Box<Entry>),
     /// It may not.
     Refuse(Reason),
+}
+
+impl Decision {
+    /// What it may connect for, if it may.
+    pub(super) const fn scope(&self) -> Option<Scope> {
+        match self {
+            Self::Admit(scope) | Self::AdmitNew(_, scope) => Some(*scope),
+            Self::RefuseNew(_) | Self::Refuse(_) => None,
+        }
+    }
 }
 
 /// Why a minion may not connect.
@@ -29,6 +52,9 @@ pub(super) enum Reason {
     Revoked,
     OtherKey,
     OtherStation,
+    /// The sign of a clone: a device that lost its newer certificate comes back with its birth certificate.
+    Superseded,
+    Outdated,
 }
 
 impl fmt::Display for Reason {
@@ -41,65 +67,125 @@ impl fmt::Display for Reason {
             Self::Revoked => "it is revoked",
             Self::OtherKey => "its factory key is not the one that is registered for this id",
             Self::OtherStation => "its station is not the one that is registered for this id",
+            Self::Superseded => "a newer operational certificate of this id is in use",
+            Self::Outdated => {
+                "its operational certificate is from before the id was deleted or enrolled anew"
+            }
         })
     }
 }
 
 /// Decides. `entry` is what the registry has of the certificate's id.
 pub(super) fn decide(
-    policy: Acceptance,
+    rules: Rules,
     entry: Option<&Entry>,
     shown: &MinionCertificate,
     now: Timestamp,
 ) -> Decision {
-    let Some(entry) = entry.filter(|entry| entry.status != Status::Deleted) else {
-        // A forgotten one comes back as a stranger, but what was said of manifests stays.
-        let forgotten = entry.map_or(0, |entry| entry.forgotten);
-        return stranger(policy, shown, forgotten, now);
-    };
-    match entry.status {
-        Status::Revoked => return Decision::Refuse(Reason::Revoked),
-        Status::Rejected => return Decision::Refuse(Reason::Rejected),
-        Status::Pending => return Decision::Refuse(Reason::Pending),
-        Status::Accepted | Status::Deleted => {}
+    if let Some(refused) = entry.and_then(|entry| status_refuses(entry.status)) {
+        return Decision::Refuse(refused);
     }
-    match (birth(shown), &entry.birth) {
-        (Some(shown), Some(known)) if shown.key != known.key => Decision::Refuse(Reason::OtherKey),
-        (Some(shown), Some(known)) if shown.station != known.station => {
-            Decision::Refuse(Reason::OtherStation)
+    match &shown.kind {
+        MinionCertificateKind::IDevId { station, .. } => {
+            let serial = shown.hardware_serial.clone();
+            let birth = Birth { key: shown.key, station: station.clone(), serial };
+            let scope = if rules.issues { Scope::Renewal } else { Scope::Full };
+            decide_birth(rules, entry, birth, scope, shown, now)
         }
-        // An operational certificate was issued by this fleet to the device that is accepted here.
-        (Some(_) | None, Some(_)) | (None, None) => Decision::Admit,
-        // The first birth certificate of an id binds it.
-        (Some(shown), None) => {
-            Decision::AdmitNew(Box::new(Entry { birth: Some(shown), ..entry.clone() }))
-        }
+        MinionCertificateKind::LDevId { .. } => decide_operational(rules, entry, shown, now),
     }
 }
 
-fn stranger(
-    policy: Acceptance,
+const fn status_refuses(status: Status) -> Option<Reason> {
+    match status {
+        Status::Revoked => Some(Reason::Revoked),
+        Status::Rejected => Some(Reason::Rejected),
+        Status::Pending => Some(Reason::Pending),
+        Status::Accepted | Status::Deleted => None,
+    }
+}
+
+fn decide_birth(
+    rules: Rules,
+    entry: Option<&Entry>,
+    birth: Birth,
+    scope: Scope,
     shown: &MinionCertificate,
-    forgotten: u64,
     now: Timestamp,
 ) -> Decision {
-    let entry = |status| {
-        let entry = Entry::new(shown.id.clone(), status, now, birth(shown));
-        Box::new(Entry { forgotten, ..entry })
+    let Some(known) = entry.filter(|entry| entry.status != Status::Deleted) else {
+        return match rules.policy {
+            Acceptance::Auto => {
+                let entry = stranger(entry, shown, Status::Accepted, Some(birth), now);
+                Decision::AdmitNew(Box::new(entry), scope)
+            }
+            Acceptance::Manual | Acceptance::Registered => {
+                let entry = stranger(entry, shown, Status::Pending, Some(birth), now);
+                Decision::RefuseNew(Box::new(entry))
+            }
+        };
     };
-    match policy {
-        Acceptance::Auto => Decision::AdmitNew(entry(Status::Accepted)),
-        Acceptance::Manual | Acceptance::Registered => Decision::RefuseNew(entry(Status::Pending)),
+    match &known.birth {
+        Some(known) if known.key != birth.key => Decision::Refuse(Reason::OtherKey),
+        Some(known) if known.station != birth.station => Decision::Refuse(Reason::OtherStation),
+        Some(_) => Decision::Admit(scope),
+        // The first birth certificate of an id binds it.
+        None => {
+            let entry = Entry { birth: Some(birth), ..known.clone() };
+            Decision::AdmitNew(Box::new(entry), scope)
+        }
     }
 }
 
-fn birth(shown: &MinionCertificate) -> Option<Birth> {
-    match &shown.kind {
-        MinionCertificateKind::IDevId { station, .. } => Some(Birth {
-            key: shown.key,
-            station: station.clone(),
-            serial: shown.hardware_serial.clone(),
-        }),
-        MinionCertificateKind::LDevId { .. } => None,
+/// An operational certificate was issued by this fleet to the device that is accepted here, or to one before it.
+fn decide_operational(
+    rules: Rules,
+    entry: Option<&Entry>,
+    shown: &MinionCertificate,
+    now: Timestamp,
+) -> Decision {
+    let certificate = IssuedCertificate::shown(shown);
+    if let Some(entry) = entry {
+        match entry.standing(&certificate) {
+            None => return Decision::Refuse(Reason::Outdated),
+            Some(Standing::Superseded) => return Decision::Refuse(Reason::Superseded),
+            Some(Standing::Known | Standing::New) => {}
+        }
+    }
+    match (entry.map(|entry| entry.status), rules.policy) {
+        (Some(Status::Accepted), _) => Decision::Admit(Scope::Full),
+        (_, Acceptance::Auto) => {
+            let entry = Entry {
+                operational: Some(Box::new(OperationalCertificates::new(certificate))),
+                ..stranger(entry, shown, Status::Accepted, None, now)
+            };
+            Decision::AdmitNew(Box::new(entry), Scope::Full)
+        }
+        (_, Acceptance::Manual | Acceptance::Registered) => {
+            let entry = stranger(entry, shown, Status::Pending, None, now);
+            Decision::RefuseNew(Box::new(entry))
+        }
     }
 }
+
+/// A forgotten one comes back as a stranger, but what was said of manifests and certificates stays.
+fn stranger(
+    forgotten: Option<&Entry>,
+    shown: &MinionCertificate,
+    status: Status,
+    birth: Option<Birth>,
+    now: Timestamp,
+) -> Entry {
+    let entry = Entry::new(shown.id.clone(), status, now, birth);
+    match forgotten {
+        Some(before) => Entry {
+            forgotten: before.forgotten,
+            operational_after: before.operational_after,
+            ..entry
+        },
+        None => entry,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,15 @@
 
 use drover_pki::manifest::{Manifest, ManifestEntry};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::entry::{Birth, Entry, Status};
 use crate::config::Acceptance;
 
 /// What an operator does to a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// It may connect.
     Accept,
@@ -48,6 +49,7 @@ impl VerbError {
 /// The entry after the operator's verb; `None` where it stays as it is.
 pub(super) fn apply(
     verb: Verb,
+    reason: Option<&str>,
     entry: Option<&Entry>,
     id: &str,
     newest_manifest: u64,
@@ -65,16 +67,22 @@ pub(super) fn apply(
         (Verb::Revoke, _) => Status::Revoked,
         (Verb::Delete, _) => Status::Deleted,
     };
-    if status == entry.status {
-        return Ok(None);
-    }
-    let mut changed = Entry { status, since: now, ..entry.clone() };
     if verb == Verb::Delete {
-        // Nothing of it is kept but that manifests up to this one do not bring it back.
-        changed = Entry::new(entry.id.clone(), Status::Deleted, now, None);
-        changed.forgotten = newest_manifest.max(entry.manifest).max(entry.forgotten);
+        // Nothing of it is kept but that manifests up to this one do not bring it back, and no certificate issued until now.
+        let mut forgotten = Entry::new(entry.id.clone(), Status::Deleted, now, None);
+        forgotten.forgotten = newest_manifest.max(entry.manifest).max(entry.forgotten);
+        forgotten.renounce_operational(now);
+        return Ok(Some(forgotten));
     }
-    Ok(Some(changed))
+    if status == entry.status {
+        // A reason may be given later, and what is so stays so since when it was.
+        let explained = reason.filter(|reason| entry.reason.as_deref() != Some(reason));
+        let explained =
+            explained.map(|reason| Entry { reason: Some(reason.into()), ..entry.clone() });
+        return Ok(explained);
+    }
+    let reason = reason.map(Into::into);
+    Ok(Some(Entry { status, since: now, reason, ..entry.clone() }))
 }
 
 /// Why a device of a manifest was not taken.
@@ -125,6 +133,7 @@ pub(super) fn register(
         Registration::New(Box::new(Entry {
             status,
             since: now,
+            reason: None,
             birth: Some(birth.clone()),
             manifest: manifest.number,
             enrolled: device.grains.clone(),
@@ -136,7 +145,8 @@ pub(super) fn register(
         return Registration::Refused(Conflict::Deleted);
     }
     match (entry.status, &entry.birth) {
-        (Status::Deleted, _) => fresh(None),
+        // It stays known which certificates are another device's.
+        (Status::Deleted, _) => fresh(Some(entry)),
         (Status::Revoked, Some(known)) if *known == birth => Registration::Known(None),
         (Status::Revoked, _) => Registration::Refused(Conflict::Revoked),
         // A stranger's own word is worth less than the station's.

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::certificates::OperationalCertificates;
+
 /// Whether a minion may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,6 +24,20 @@ pub enum Status {
     Revoked,
     /// An operator had it forgotten. Kept so that no old manifest brings it back.
     Deleted,
+}
+
+impl Status {
+    /// As tags and JSON write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Pending => "pending",
+            Self::Rejected => "rejected",
+            Self::Revoked => "revoked",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 /// The birth certificate that an id is bound to.
@@ -45,6 +61,9 @@ pub struct Entry {
     pub status: Status,
     /// Since when that is so.
     pub since: Timestamp,
+    /// Why, in the words of whoever made it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Box<str>>,
     /// What it was born with; `None` where only an operational certificate was ever seen.
     pub birth: Option<Birth>,
     /// The newest manifest that it is in; 0 for one that no manifest registered.
@@ -56,6 +75,12 @@ pub struct Entry {
     /// Grains given at the station.
     #[serde(default)]
     pub enrolled: Map<String, Value>,
+    /// The operational certificates that it was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operational: Option<Box<OperationalCertificates>>,
+    /// Operational certificates issued up to then are another device's: the id was deleted, or its device replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operational_after: Option<Timestamp>,
 }
 
 /// What a minion showed of itself when it was last here. It decides nothing, so the last word wins.
@@ -75,7 +100,18 @@ impl Entry {
     /// A minion of which nothing else is known.
     #[must_use]
     pub fn new(id: MinionId, status: Status, since: Timestamp, birth: Option<Birth>) -> Self {
-        Self { id, status, since, birth, manifest: 0, forgotten: 0, enrolled: Map::new() }
+        Self {
+            id,
+            status,
+            since,
+            reason: None,
+            birth,
+            manifest: 0,
+            forgotten: 0,
+            enrolled: Map::new(),
+            operational: None,
+            operational_after: None,
+        }
     }
 
     /// The grains that count, with `id` as Salt has it.

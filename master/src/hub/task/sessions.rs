@@ -1,11 +1,12 @@
 //! What the hub does with a connection's frames: takes a minion in, hands on what it did, and lets it go.
 
+use drover_pki::verify::MinionCertificate;
 use drover_proto::{
     MinionId,
     event::{NewEvent, Tag},
     id::{BootId, JobId},
     job::JobState,
-    message::{OutboxEntry, OutboxItem},
+    message::{OutboxEntry, OutboxItem, Scope},
     session::master::{Close, Established, Event, Offered, Terms},
     tunnel::{ConnectionId, CutReason},
 };
@@ -18,7 +19,8 @@ use crate::{
         Ask, Sign,
         connection::{Phase, RETRY},
     },
-    registry::Sighting,
+    operational::Applicant,
+    registry::{AskedBy, IssuedCertificate, Sighting},
     store::JobEntry,
 };
 
@@ -33,21 +35,25 @@ impl HubTask {
         match std::mem::replace(&mut connection.phase, Phase::Closing) {
             Phase::Closing => {}
             Phase::Hello(waiting, certificate) => match waiting.handle_frame(frame) {
-                Ok(offered) if self.registry.accepts(&certificate, now.wall) => {
-                    self.welcome(id.number, offered, now).await;
-                }
-                Ok(_) => {
-                    self.gateway.cut(id, CutReason::NotAccepted);
-                }
+                Ok(offered) => match self.registry.scope(&certificate, now.wall) {
+                    Some(scope) => {
+                        self.welcome(id.number, offered, scope, &certificate, now).await;
+                    }
+                    None => {
+                        self.gateway.cut(id, CutReason::NotAccepted);
+                    }
+                },
                 Err(close) => self.close(id.number, &close).await,
             },
-            Phase::Established { mut session, boot } => {
-                self.roster.heard(&id.minion, now.wall);
+            Phase::Established { mut session, boot, applicant } => {
+                if session.scope() == Scope::Full {
+                    self.roster.heard(&id.minion, now.wall);
+                }
                 let handled = match connection.backlog.excess() {
                     None => session.handle_frame(frame, now.instant),
                     Some(close) => Err(close),
                 };
-                connection.phase = Phase::Established { session, boot };
+                connection.phase = Phase::Established { session, boot, applicant };
                 self.take_events(id.number, now);
                 self.transmit(id.number).await;
                 if let Err(close) = handled {
@@ -57,8 +63,16 @@ impl HubTask {
         }
     }
 
-    /// Takes a minion in. Its newer connection takes the place of an older one.
-    async fn welcome(&mut self, number: u64, offered: Offered, now: Now) {
+    /// Takes a minion in. Its newer connection takes the place of an older one, unless it has come for a certificate alone:
+    /// then it is not connected as others see it, and has none of its work.
+    async fn welcome(
+        &mut self,
+        number: u64,
+        offered: Offered,
+        scope: Scope,
+        certificate: &MinionCertificate,
+        now: Now,
+    ) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         let minion = connection.id.minion.clone();
         let boot = offered.hello().boot;
@@ -70,12 +84,23 @@ impl HubTask {
             send(&mut self.sender, frames).await;
             return;
         };
-        let terms = Terms { grains: entry.enrolled, acknowledged, ..Terms::default() };
+        let known = entry.birth.as_ref().and_then(|birth| birth.serial.as_ref());
+        let applicant = Applicant::new(certificate, known);
+        let terms = Terms { grains: entry.enrolled, acknowledged, scope, ..Terms::default() };
         let (session, frame, hello) = offered.welcome(terms, now.wall, now.instant);
-        connection.phase = Phase::Established { session: Box::new(session), boot };
+        let is_operational = applicant.by == AskedBy::Operational;
+        connection.phase = Phase::Established { session: Box::new(session), boot, applicant };
         let address = connection.address;
         connection.backlog.handle_sent(1);
         let frames = vec![connection.identity.clone(), frame];
+        if scope == Scope::Renewal {
+            tracing::debug!(%minion, "has come for an operational certificate");
+            send(&mut self.sender, frames).await;
+            return;
+        }
+        if is_operational {
+            self.registry.used(&minion, IssuedCertificate::shown(certificate), now.wall);
+        }
         if let Some(older) = self.current.insert(minion.clone(), number) {
             self.replace(older, now);
         }
@@ -158,9 +183,11 @@ impl HubTask {
     pub(super) fn take_events(&mut self, number: u64, now: Now) {
         loop {
             let Some(connection) = self.connections.get_mut(&number) else { return };
-            let Phase::Established { session, boot } = &mut connection.phase else { return };
+            let Phase::Established { session, boot, applicant } = &mut connection.phase else {
+                return;
+            };
             let Some(event) = session.poll_event() else { return };
-            let (id, boot) = (connection.id.clone(), *boot);
+            let (id, boot, scope) = (connection.id.clone(), *boot, session.scope());
             match event {
                 Event::Store(entry) => self.handle_entry(&id, boot, *entry, now),
                 Event::JobAccepted(accepted) => {
@@ -176,7 +203,7 @@ impl HubTask {
                     );
                 }
                 Event::Request(request) => {
-                    let ask = Ask { connection: id, request };
+                    let ask = Ask { connection: id, applicant: applicant.clone(), request };
                     if self.requests.try_send(ask).is_err() {
                         tracing::error!("more requests than the windows of all sessions allow");
                     }
@@ -184,7 +211,12 @@ impl HubTask {
                 Event::Roots(roots) => {
                     tracing::debug!(minion = %id.minion, roots.root_list, "trusts other roots");
                 }
+                // One that has come for a certificate and says nothing has no business here.
+                Event::Stale if scope == Scope::Renewal => {
+                    self.gateway.cut(&id, CutReason::Session);
+                }
                 Event::Stale => self.sign(&id.minion, Sign::Stale, now),
+                Event::Back if scope == Scope::Renewal => {}
                 Event::Back => {
                     self.sign(&id.minion, Sign::Heard, now);
                     // Its timer ended when it fell silent.

@@ -1,0 +1,224 @@
+//! Stores what minions themselves change of their entries: that they showed themselves for the first time, that they use
+//! a certificate, that they were issued one. Many at a time, so that a fleet shares its flushes.
+
+use std::{collections::HashSet, sync::Weak, time::Duration};
+
+use drover_pki::HardwareSerial;
+use drover_proto::{
+    MinionId,
+    event::{NewEvent, Tag},
+};
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Inner, Registry,
+    certificates::{AskedBy, IssueRefused, IssuedCertificate, Standing},
+    entry::Entry,
+    key_event,
+};
+use crate::store::{Batch, PutError, StoreError};
+
+/// Amendments that wait. Strangers past that are refused unremembered, and that a certificate is used is noted later.
+pub(super) const WAITING: usize = 1_024;
+/// Those that are written together.
+const GROUP: usize = 512;
+
+/// What a minion changes of its entry.
+pub(super) enum Amendment {
+    /// It is in memory, and is to be stored as it is there.
+    Newcomer(MinionId),
+    /// It was welcomed with this certificate.
+    Used { id: MinionId, certificate: Box<IssuedCertificate>, now: Timestamp },
+    /// It is to be issued this certificate.
+    Issue(Box<Issue>),
+}
+
+/// A certificate that is signed, and not sent before it is stored.
+pub(super) struct Issue {
+    pub(super) id: MinionId,
+    pub(super) certificate: IssuedCertificate,
+    pub(super) by: AskedBy,
+    /// See [`Entry::may_be_issued`].
+    pub(super) window: Duration,
+    pub(super) now: Timestamp,
+    pub(super) answer: oneshot::Sender<Result<(), IssueRefused>>,
+}
+
+impl Amendment {
+    const fn id(&self) -> &MinionId {
+        match self {
+            Self::Newcomer(id) | Self::Used { id, .. } => id,
+            Self::Issue(issue) => &issue.id,
+        }
+    }
+}
+
+/// Stores amendments.
+pub struct RegistryTask {
+    pub(super) registry: Weak<Inner>,
+    pub(super) waiting: mpsc::Receiver<Amendment>,
+}
+
+impl RegistryTask {
+    /// Until the last handle is dropped.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn run(mut self) -> Result<(), StoreError> {
+        let mut waiting = Vec::new();
+        while self.waiting.recv_many(&mut waiting, GROUP).await > 0 {
+            let Some(inner) = self.registry.upgrade() else { break };
+            let registry = Registry(inner);
+            while !waiting.is_empty() {
+                // Two of one minion follow each other: the second builds upon the first.
+                let mut met = HashSet::new();
+                let (group, later) =
+                    waiting.drain(..).partition(|one| met.insert(one.id().clone()));
+                waiting = later;
+                registry.amend(group).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Registry {
+    async fn amend(&self, group: Vec<Amendment>) -> Result<(), StoreError> {
+        let _changing = self.0.changing.lock().await;
+        let mut writes =
+            stream::iter(group).map(|amendment| self.amend_one(amendment)).buffer_unordered(GROUP);
+        while let Some(written) = writes.next().await {
+            written?;
+        }
+        Ok(())
+    }
+
+    async fn amend_one(&self, amendment: Amendment) -> Result<(), StoreError> {
+        match amendment {
+            Amendment::Newcomer(id) => {
+                let is_unstored = self.rows_mut().get_mut(&id).is_some_and(|row| {
+                    // An operator or a manifest was quicker, and has stored what counts.
+                    std::mem::take(&mut row.is_newcomer)
+                });
+                if let (Some(entry), revision) = self.entry_and_revision(&id)
+                    && is_unstored
+                {
+                    let batch = key_event(&entry).into();
+                    self.put_amended(entry, revision, batch).await?;
+                }
+            }
+            Amendment::Used { id, certificate, now } => {
+                if let (Some(mut entry), revision) = self.entry_and_revision(&id)
+                    && entry.use_certificate(*certificate, now)
+                {
+                    self.put_amended(entry, revision, Batch::new()).await?;
+                }
+            }
+            Amendment::Issue(issue) => {
+                let Issue { id, certificate, by, window, now, answer } = *issue;
+                let (entry, revision) = self.entry_and_revision(&id);
+                // It may have been revoked while the certificate was being signed.
+                let permitted = entry
+                    .ok_or_else(|| IssueRefused::NotAccepted(id))
+                    .and_then(|entry| entry.may_be_issued(window, now).map(|()| entry));
+                let stored = match permitted {
+                    Ok(mut entry) => {
+                        let event = renewed(&entry.id, &certificate, by);
+                        entry.add_certificate(certificate, now);
+                        let id = entry.id.clone();
+                        let is_stored = self.put_amended(entry, revision, event.into()).await?;
+                        is_stored.then_some(()).ok_or(IssueRefused::NotAccepted(id))
+                    }
+                    Err(refused) => Err(refused),
+                };
+                // Whoever asked may have gone; the certificate is on the books all the same.
+                let _ = answer.send(stored);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it was stored: if not, something else wrote to the registry's place, which would be a bug.
+    async fn put_amended(
+        &self,
+        entry: Entry,
+        revision: Option<crate::store::Revision>,
+        batch: Batch,
+    ) -> Result<bool, StoreError> {
+        match self.0.store.put_registry(&entry.id, revision, &entry, batch).await {
+            Ok(revision) => {
+                self.put_row(entry, revision);
+                Ok(true)
+            }
+            Err(PutError::Store(error)) => Err(error),
+            Err(PutError::Conflict) => {
+                tracing::error!(minion = %entry.id, "the registry and its store disagree");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Notes that a minion was welcomed with a certificate, where that says something new.
+    pub fn used(&self, id: &MinionId, certificate: IssuedCertificate, now: Timestamp) {
+        let is_new = |entry: &Entry| entry.standing(&certificate) == Some(Standing::New);
+        if self.rows().get(id).is_some_and(|row| is_new(&row.entry)) {
+            let certificate = Box::new(certificate);
+            // Where there is no room, it is noted when the minion connects the next time.
+            let _ =
+                self.0.amendments.try_send(Amendment::Used { id: id.clone(), certificate, now });
+        }
+    }
+
+    /// Enters a certificate that is about to be sent. Returns once that is durable.
+    ///
+    /// # Errors
+    /// When the minion may not have it, or no more now.
+    pub async fn issue(
+        &self,
+        id: &MinionId,
+        certificate: IssuedCertificate,
+        by: AskedBy,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<(), IssueRefused> {
+        let (answer, answered) = oneshot::channel();
+        let id = id.clone();
+        let issue = Issue { id, certificate, by, window, now, answer };
+        let stopping = |_| IssueRefused::Stopping;
+        let sent = self.0.amendments.send(Amendment::Issue(Box::new(issue))).await;
+        sent.map_err(|_| IssueRefused::Stopping)?;
+        answered.await.map_err(stopping)?
+    }
+
+    /// Whether a minion may have a certificate now, asked before anything costly is done for it: the hardware serial number
+    /// that it is registered by.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn permit(
+        &self,
+        id: &MinionId,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<Option<HardwareSerial>, IssueRefused> {
+        let rows = self.rows();
+        let row = rows.get(id).ok_or_else(|| IssueRefused::NotAccepted(id.clone()))?;
+        row.entry.may_be_issued(window, now)?;
+        Ok(row.entry.birth.as_ref().and_then(|birth| birth.serial.clone()))
+    }
+}
+
+fn renewed(id: &MinionId, certificate: &IssuedCertificate, by: AskedBy) -> NewEvent {
+    let data = json!({
+        "id": id,
+        "serial": certificate.serial,
+        "fingerprint": certificate.fingerprint.with_colons(),
+        "issued": certificate.issued,
+        "expires": certificate.expires,
+        "by": by,
+    });
+    NewEvent::new(Tag::key(id, "renewed"), Some(id.clone()), data)
+}
