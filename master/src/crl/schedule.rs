@@ -37,6 +37,7 @@ pub(super) struct Mark {
     /// By when there will be another.
     pub(super) next_update: Timestamp,
     /// When the last list was made that was due by time, and not only because something was revoked.
+    /// Where things are revoked all the time, that is one of those lists now and then.
     pub(super) regular: Timestamp,
 }
 
@@ -97,8 +98,7 @@ impl Schedule {
         if self.retry.is_some_and(|retry| now < retry) {
             return None;
         }
-        let is_due = self.is_due(now);
-        if !is_due && !self.is_changed {
+        if !self.is_due(now) && !self.is_changed {
             return None;
         }
         // Whole seconds, as the list has them: else what is due by the one is not by the other.
@@ -108,7 +108,7 @@ impl Schedule {
             this_update,
             next_update: later(this_update, self.validity),
             regular: match self.mark {
-                Some(mark) if !is_due => mark.regular,
+                Some(mark) if now < self.half_way(&mark, mark.regular) => mark.regular,
                 Some(_) | None => this_update,
             },
         })
@@ -132,11 +132,15 @@ impl Schedule {
         is_from_future || self.renewal().is_none_or(|renewal| renewal <= now)
     }
 
-    /// Half-way to its end, or sooner where the configuration was changed since.
+    /// Half-way to its end.
     fn renewal(&self) -> Option<Timestamp> {
-        let mark = self.mark?;
+        self.mark.map(|mark| self.half_way(&mark, mark.this_update))
+    }
+
+    /// Half of how long a list lasts after `since`, or sooner where the configuration was changed.
+    fn half_way(&self, mark: &Mark, since: Timestamp) -> Timestamp {
         let lasts = Duration::try_from(mark.next_update.duration_since(mark.this_update));
-        Some(later(mark.this_update, lasts.unwrap_or_default().min(self.validity) / 2))
+        later(since, lasts.unwrap_or_default().min(self.validity) / 2)
     }
 }
 
@@ -208,9 +212,22 @@ mod tests {
         assert!(schedule.names(&revoked));
         // The regular one names it for the last time.
         assert!(schedule.names(&revoked));
-        publish(&mut schedule, at(4));
+        publish(&mut schedule, at(6));
         assert!(!schedule.names(&revoked));
         assert!(schedule.names(&revocation(at(30))));
+    }
+
+    #[test]
+    fn entries_leave_also_where_something_is_revoked_every_day() {
+        let mut schedule = Schedule::new(WEEK, None);
+        publish(&mut schedule, START);
+        let revoked = revocation(at(1));
+        for day in 1..=4 {
+            assert!(schedule.names(&revoked));
+            schedule.handle_change();
+            publish(&mut schedule, at(day));
+        }
+        assert!(!schedule.names(&revoked));
     }
 
     #[test]
