@@ -3,10 +3,10 @@
 //! compile. The shells in the agent and the master move the frames and own the sockets.
 
 pub mod master;
+pub mod jitter;
 pub mod minion;
 
 mod backoff;
-mod jitter;
 
 use std::time::Duration;
 

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 /// A `SplitMix64` generator.
 #[derive(Debug, Clone)]
-pub(super) struct Jitter(u64);
+pub struct Jitter(u64);
 
 impl Jitter {
-    pub(super) const fn new(seed: u64) -> Self {
+    /// The same seed gives the same spans.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// A span between the two, both included, to the microsecond.
-    pub(super) fn between(&mut self, least: Duration, most: Duration) -> Duration {
+    pub fn between(&mut self, least: Duration, most: Duration) -> Duration {
         let width = most.saturating_sub(least).as_micros();
         let width = u64::try_from(width).unwrap_or(u64::MAX - 1);
         least + Duration::from_micros(self.next() % (width + 1))

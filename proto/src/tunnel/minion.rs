@@ -112,14 +112,18 @@ pub struct TunnelReceiver {
 /// # Errors
 /// If none does.
 pub async fn connect(config: &TunnelConfig) -> Result<Tunnel, TunnelError> {
-    let mut last = TunnelError { master: String::new(), cause: TunnelFailure::NoMaster };
+    let mut last =
+        TunnelError { master: String::new(), cause: TunnelFailure::NoMaster, refused: false };
     for master in &config.masters {
         if !last.master.is_empty() {
             warn!(master = last.master, error = %last.cause, "trying the next master");
         }
         match Box::pin(connect_to(config, master)).await {
             Ok(tunnel) => return Ok(tunnel),
-            Err(cause) => last = TunnelError { master: master.clone(), cause },
+            Err(cause) => {
+                let refused = last.refused || cause.is_refusal();
+                last = TunnelError { master: master.clone(), cause, refused };
+            }
         }
     }
     Err(last)

@@ -17,6 +17,8 @@ pub struct TunnelError {
     /// What went wrong.
     #[source]
     pub cause: TunnelFailure,
+    /// Whether any of the masters refused what was shown: with another certificate it may go better.
+    pub refused: bool,
 }
 
 /// What went wrong on the way to a master.
@@ -62,6 +64,12 @@ pub enum TunnelFailure {
 }
 
 impl TunnelFailure {
+    /// Whether the master was there and did not take the certificate.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Rejected(_) | Self::NotAccepted)
+    }
+
     /// What to do about it, where there is something to do.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
