@@ -12,13 +12,14 @@ use bytes::Bytes;
 use drover_beacons::BeaconSchedule;
 use drover_proto::{
     id::BootId,
-    message::{Roots, Welcome},
+    message::{Certificate, Scope, Welcome},
     session::minion::{
-        Connecting, DialFailure, Disconnected, End, Established, Event, Greeting, Settings,
+        Answer, Connecting, DialFailure, Disconnected, End, Established, Event, Greeting, Settings,
     },
     tunnel::{Tunnel, TunnelConfig, TunnelFailure, TunnelLimits, connect, descriptors},
 };
 use jiff::Timestamp;
+use serde_json::json;
 use thiserror::Error;
 use tokio::{sync::mpsc, time::sleep_until};
 use uuid::Uuid;
@@ -36,10 +37,12 @@ use crate::{
 };
 
 mod link;
+mod renewing;
 mod stamps;
 mod work;
 
 use link::Link;
+use renewing::Renewing;
 use stamps::Stamps;
 use work::Work;
 
@@ -50,9 +53,11 @@ const FAREWELL: Duration = Duration::from_secs(3);
 pub struct Agent {
     device: Device,
     identity: DeviceIdentity,
-    /// Which of the device's certificates is shown.
-    shown: usize,
     floor: ClockFloor,
+    renewing: Renewing,
+    /// The connection that is left for one with a new certificate. It stays until that one is welcomed, so that the
+    /// master never misses the device.
+    leaving: Option<Link>,
     settings: Settings,
     work: Work,
     /// The last failure to connect, which is logged once and not once a minute.
@@ -90,6 +95,16 @@ pub enum StartError {
 /// The agent was asked to end.
 struct Stopped;
 
+/// Why an established session is not kept.
+enum KeepEnd {
+    /// It ended.
+    Ended(End),
+    /// There is a new certificate to show.
+    Renewed,
+    /// The agent was asked to end.
+    Stopped,
+}
+
 impl Agent {
     /// Opens everything that the agent keeps.
     ///
@@ -115,10 +130,21 @@ impl Agent {
             heartbeat: config.heartbeat,
             seed: Uuid::new_v4().as_u64_pair().0,
         };
+        let renewing = Renewing::new(&identity, settings.seed.rotate_left(32));
         let device = Device::new(identity.id.clone(), identity.serial.clone(), config, library);
         let work = Work::new(device.clone(), journal, taken, beacons, bus)?;
         let last_failure = String::new();
-        Ok(Self { device, identity, shown: 0, floor, settings, work, last_failure, _lock: lock })
+        Ok(Self {
+            device,
+            identity,
+            floor,
+            renewing,
+            leaving: None,
+            settings,
+            work,
+            last_failure,
+            _lock: lock,
+        })
     }
 
     /// Runs until `stop` is ready. What jobs have started goes on after it.
@@ -151,7 +177,7 @@ impl Agent {
         match self.beside(connect(&config), &mut stop).await? {
             Ok(tunnel) => self.converse(connecting, tunnel, stop).await,
             Err(error) => {
-                let refused = matches!(error.cause, TunnelFailure::Rejected(_));
+                self.leaving = None;
                 let failure = match &error.cause {
                     TunnelFailure::NotAccepted => DialFailure::NotAccepted,
                     TunnelFailure::NoMaster
@@ -168,9 +194,8 @@ impl Agent {
                     Some(hint) => format!("{}; hint: {hint}", error_chain(&error)),
                     None => error_chain(&error),
                 });
-                if refused {
-                    // An operational certificate that is no good any more: its birth certificate still is.
-                    self.shown = (self.shown + 1) % self.identity.certificates.len();
+                if error.refused {
+                    self.identity.show_other();
                 }
                 Ok(connecting.failed(failure, now()))
             }
@@ -191,7 +216,7 @@ impl Agent {
         self.floor.raise(tunnel.master().latest_not_before);
         let (master, address) = (tunnel.master().name.to_string(), tunnel.address());
         let mut link = Link::new(tunnel);
-        let (grains, roots) = (self.device.own_grains(), Roots::default());
+        let (grains, roots) = (self.device.own_grains(), self.identity.roots());
         let (greeting, hello) = connecting.connected(grains, roots, Timestamp::now(), now());
         link.send(hello);
         let answer = self.beside(first_frame(&greeting, &mut link), &mut stop).await?;
@@ -205,17 +230,34 @@ impl Agent {
                 return Ok(next);
             }
         };
-        tracing::info!(master, %address, id = %self.device.id(), "connected");
-        self.last_failure.clear();
+        let scope = established.scope();
+        match scope {
+            Scope::Full => {
+                tracing::info!(master, %address, id = %self.device.id(), "connected");
+                self.last_failure.clear();
+            }
+            Scope::Renewal => {
+                tracing::info!(master, %address, "connected to get an operational certificate");
+            }
+        }
         self.take_welcome(welcome);
         let end = self.keep(&mut established, &mut link, stop).await;
         self.work.fetches.handle_disconnected();
+        self.renewing.handle_disconnected(now());
         match end {
-            Some(end) => {
+            KeepEnd::Ended(end) => {
                 self.tell_failure(format!("disconnected: {}", error_chain(&end)));
                 Ok(established.disconnect(end, now()))
             }
-            None => {
+            KeepEnd::Renewed => {
+                match scope {
+                    Scope::Full => self.leaving = Some(link),
+                    // The master does not count this one as the device's presence.
+                    Scope::Renewal => link.close().await,
+                }
+                Ok(established.reconnect(now()))
+            }
+            KeepEnd::Stopped => {
                 link.close().await;
                 Err(Stopped)
             }
@@ -232,6 +274,7 @@ impl Agent {
             None => match greeting.handle_timeout(now()) {
                 Err(ended) => Err(ended),
                 Ok(greeting) => {
+                    self.identity.show_other();
                     let why = error_chain(&End::Lost);
                     return Err(Box::new((why, greeting.disconnect(now()))));
                 }
@@ -241,21 +284,30 @@ impl Agent {
     }
 
     fn take_welcome(&mut self, welcome: Welcome) {
-        self.work.stamps = Stamps::from_welcome(welcome.time, Timestamp::now());
-        if let Err(why) = self.device.enrol_grains(welcome.grains) {
+        // The master has this connection for that one now.
+        self.leaving = None;
+        let Welcome { time, grains, scope, retires, protocol: _, acknowledged: _ } = welcome;
+        self.work.stamps = Stamps::from_welcome(time, Timestamp::now());
+        self.renewing.machine.handle_connected(scope, retires, self.work.stamps.now(), now());
+        self.take_retirement(retires);
+        if scope == Scope::Renewal {
+            return;
+        }
+        if let Err(why) = self.device.enrol_grains(grains) {
             tracing::warn!("{}", error_chain(&why));
         }
         self.work.fetches.handle_connected(now());
         self.work.note_deliveries();
     }
 
-    /// Keeps an established session until it ends (why), or the agent does (none).
-    async fn keep<S>(
-        &mut self,
-        session: &mut Established,
-        link: &mut Link,
-        mut stop: S,
-    ) -> Option<End>
+    fn take_retirement(&mut self, at: Option<Timestamp>) {
+        if let Err(why) = self.device.retire(at) {
+            tracing::warn!("{}", error_chain(&why));
+        }
+    }
+
+    /// Keeps an established session until it, the certificate or the agent ends.
+    async fn keep<S>(&mut self, session: &mut Established, link: &mut Link, mut stop: S) -> KeepEnd
     where
         S: Future<Output = ()> + Unpin,
     {
@@ -263,7 +315,10 @@ impl Agent {
         loop {
             let full = self.exchange(session, link);
             if farewell.is_some_and(|until| self.work.outbox.is_empty() || until <= now()) {
-                return None;
+                return KeepEnd::Stopped;
+            }
+            if std::mem::take(&mut self.renewing.is_new) && farewell.is_none() {
+                return KeepEnd::Renewed;
             }
             let room = link.has_room();
             let ended = tokio::select! {
@@ -274,6 +329,7 @@ impl Agent {
                 () = until(session.poll_timeout()) => session.handle_timeout(now()),
                 () = room, if full => Ok(()),
                 () = self.work.step() => Ok(()),
+                () = until(self.renewing.machine.poll_timeout()) => Ok(()),
                 () = until(farewell), if farewell.is_some() => Ok(()),
                 () = &mut stop, if farewell.is_none() => {
                     self.work.shut_down();
@@ -282,7 +338,7 @@ impl Agent {
                 }
             };
             if let Err(end) = ended {
-                return farewell.is_none().then_some(end);
+                return if farewell.is_none() { KeepEnd::Ended(end) } else { KeepEnd::Stopped };
             }
         }
     }
@@ -294,19 +350,33 @@ impl Agent {
             match event {
                 Event::Job(job) => self.work.take_job(job),
                 Event::Kill(jid) => self.work.kill_job(&jid),
+                Event::Answer(Answer::Certificate(answer)) => self.take_certificate(answer),
+                Event::Answer(Answer::Failed(failed))
+                    if self.renewing.machine.is_open(failed.request) =>
+                {
+                    self.renewing.handle_refusal(failed.request, &failed.reason, now());
+                }
                 Event::Answer(answer) => self.work.fetches.handle_answer(answer, now()),
-                Event::RootList(_) | Event::Renew(_) | Event::Retirement(_) => {}
+                Event::RootList(list) => {
+                    tracing::debug!(bytes = list.len(), "a root list");
+                    session.send_roots(self.identity.roots());
+                }
+                Event::Renew(within) => {
+                    tracing::info!(?within, "the master asks for a renewal");
+                    self.renewing.machine.handle_renew(within, now());
+                }
+                Event::Retirement(at) => {
+                    self.renewing.machine.handle_retirement(at);
+                    self.take_retirement(at);
+                }
             }
         }
         self.work.settle();
-        while let Some(accepted) = self.work.told.pop_front() {
-            session.accept_job(accepted);
-        }
-        if std::mem::take(&mut self.work.grains_changed) {
-            session.send_grains(self.device.own_grains());
-        }
-        while let Some(request) = self.work.fetches.poll_transmit() {
+        if let Some(request) = self.renewing.poll_transmit(now()) {
             session.request(request);
+        }
+        if session.scope() == Scope::Full {
+            self.pass_on(session);
         }
         let full = loop {
             let Some(permit) = link.room() else { break true };
@@ -318,6 +388,28 @@ impl Agent {
         };
         self.work.note_deliveries();
         full
+    }
+
+    /// What the work has for the master.
+    fn pass_on(&mut self, session: &mut Established) {
+        while let Some(accepted) = self.work.told.pop_front() {
+            session.accept_job(accepted);
+        }
+        if std::mem::take(&mut self.work.grains_changed) {
+            session.send_grains(self.device.own_grains());
+        }
+        while let Some(request) = self.work.fetches.poll_transmit() {
+            session.request(request);
+        }
+    }
+
+    fn take_certificate(&mut self, answer: Certificate) {
+        let (identity, floor) = (&mut self.identity, &mut self.floor);
+        if let Some(why) = self.renewing.handle_certificate(answer, identity, floor, now()) {
+            let reason = error_chain(&why);
+            tracing::error!("the new certificate is kept in memory alone: {reason}");
+            self.work.tell("identity/not_stored", json!({ "reason": reason }));
+        }
     }
 
     /// Does the device's own work until `other` is ready.
@@ -344,11 +436,9 @@ impl Agent {
     }
 
     fn tunnel_config(&self) -> TunnelConfig {
-        // invariant: an identity has one certificate at least, and `shown` stays below their number.
-        let shown = &self.identity.certificates[self.shown];
         TunnelConfig {
             masters: self.device.config().master.clone(),
-            identity: shown.identity.clone(),
+            identity: self.identity.shown().clone(),
             anchors: Arc::clone(&self.identity.anchors),
             clock_floor: self.floor.get(),
             limits: TunnelLimits::default(),

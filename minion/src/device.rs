@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use drover_proto::{MinionId, message::GrainSets};
 use drover_states::docker::BollardEngine;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
@@ -121,6 +122,26 @@ impl Device {
     /// When the disk does not take the copy; they hold until the agent ends.
     pub fn enrol_grains(&self, enrolled: Map<String, Value>) -> Result<(), FileError> {
         self.lock_grains().enrol(enrolled)
+    }
+
+    /// Takes the day on which the device ends: the grain `retires_at`. The master is told.
+    ///
+    /// # Errors
+    /// When the disk does not take it; it holds until the agent ends.
+    pub fn retire(&self, at: Option<Timestamp>) -> Result<(), FileError> {
+        let mut grains = self.lock_grains();
+        let before = grains.retires();
+        let kept = grains.retire(at);
+        if before != at {
+            match at {
+                Some(at) => {
+                    tracing::warn!(%at, "this device retires: nothing is renewed past the date")
+                }
+                None => tracing::info!("this device does not retire any more"),
+            }
+            self.inner.grains_changed.notify_one();
+        }
+        kept
     }
 
     /// Waits until a grain was set.

@@ -4,14 +4,16 @@
 use std::path::{Path, PathBuf};
 
 use drover_proto::message::GrainSets;
-use serde_json::{Map, Value};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::durable::{self, FileError};
 
 pub mod detected;
 
-/// All grains of this device, and the two files that keep what was set and what was enrolled.
+/// All grains of this device, and the files that keep what was set, what was enrolled, and when the device ends.
 #[derive(Debug)]
 pub struct Grains {
     enrolled: Map<String, Value>,
@@ -19,6 +21,8 @@ pub struct Grains {
     set: Map<String, Value>,
     file: Map<String, Value>,
     detected: Map<String, Value>,
+    /// When the device ends, as the master said last: the grain `retires_at`.
+    retires: Option<Timestamp>,
     directory: PathBuf,
 }
 
@@ -49,17 +53,12 @@ impl Grains {
     /// good as none: the master sends enrolled grains again.
     #[must_use]
     pub fn load(directory: &Path, file: Map<String, Value>, detected: Map<String, Value>) -> Self {
-        let kept = |name: &str| {
-            durable::read_json(&directory.join(name)).unwrap_or_else(|why| {
-                tracing::warn!("{}", crate::error_chain(&why));
-                None
-            })
-        };
         Self {
-            enrolled: kept(ENROLLED).unwrap_or_default(),
-            set: kept(SET).unwrap_or_default(),
+            enrolled: kept(directory, ENROLLED).unwrap_or_default(),
+            set: kept(directory, SET).unwrap_or_default(),
             file,
             detected,
+            retires: kept(directory, RETIREMENT).flatten(),
             directory: directory.to_owned(),
         }
     }
@@ -75,7 +74,11 @@ impl Grains {
     pub fn own(&self) -> GrainSets {
         let mut configured = self.file.clone();
         configured.extend(self.set.clone());
-        GrainSets { configured, detected: self.detected.clone() }
+        let mut detected = self.detected.clone();
+        if let Some(at) = self.retires {
+            detected.insert("retires_at".to_owned(), json!(at));
+        }
+        GrainSets { configured, detected }
     }
 
     /// Sets a grain at run time, or takes back what was set, and keeps it. Says whether anything changed.
@@ -125,6 +128,24 @@ impl Grains {
         durable::write_json(&self.directory.join(ENROLLED), &self.enrolled)
     }
 
+    /// Takes the day on which the device ends, and keeps it for the time without a master.
+    ///
+    /// # Errors
+    /// When the disk does not take it; it holds until the agent ends.
+    pub fn retire(&mut self, at: Option<Timestamp>) -> Result<(), FileError> {
+        if at == self.retires {
+            return Ok(());
+        }
+        self.retires = at;
+        durable::write_json(&self.directory.join(RETIREMENT), &at)
+    }
+
+    /// When the device ends.
+    #[must_use]
+    pub const fn retires(&self) -> Option<Timestamp> {
+        self.retires
+    }
+
     /// Takes what was detected anew. Says whether anything changed.
     pub fn detect(&mut self, detected: Map<String, Value>) -> bool {
         let changed = detected != self.detected;
@@ -139,11 +160,17 @@ const LARGEST: usize = 256 << 10;
 
 const SET: &str = "grains.json";
 const ENROLLED: &str = "enrolled-grains.json";
+const RETIREMENT: &str = "retirement.json";
+
+fn kept<T: DeserializeOwned>(directory: &Path, name: &str) -> Option<T> {
+    durable::read_json(&directory.join(name)).unwrap_or_else(|why| {
+        tracing::warn!("{}", crate::error_chain(&why));
+        None
+    })
+}
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn map(value: Value) -> Map<String, Value> {
@@ -180,6 +207,19 @@ mod tests {
         before.enrol(map(json!({"site": "factory"}))).unwrap();
         let after = grains(directory.path()).merged();
         assert_eq!((&after["tier"], &after["site"]), (&json!(2), &json!("factory")));
+    }
+
+    #[test]
+    fn states_can_tell_when_the_device_ends_also_without_a_master() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut before = grains(directory.path());
+        before.retire(None).unwrap();
+        assert!(!directory.path().join(RETIREMENT).exists(), "nothing is written for nothing");
+        before.retire("2036-11-23T00:00:00Z".parse().ok()).unwrap();
+        let mut after = grains(directory.path());
+        assert_eq!(after.merged()["retires_at"], json!("2036-11-23T00:00:00Z"));
+        after.retire(None).unwrap();
+        assert!(!grains(directory.path()).merged().contains_key("retires_at"));
     }
 
     #[test]

@@ -1,40 +1,72 @@
-//! Who this device is: its operational certificate (LDevID) where it has one, else its birth certificate (IDevID), and
-//! the root that masters are known by. What the master thinks of it is the handshake's to find out.
+//! Who this device is: its operational certificate (LDevID) where it has one, its birth certificate (IDevID) as the way
+//! back, and the roots that masters are known by. What the master thinks of it is the handshake's to find out.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use drover_pki::{
-    MinionId,
+    Fingerprint, MinionId, PrivateKey,
     certificate::{Certificate, Unreadable},
+    file::{self, FileError},
+    pair::KeyPairFiles,
+    profile::BACKDATE,
     urn::DroverUrn,
-    verify::{AnchorError, TrustAnchors},
+    verify::{CertificateError, MinionCertificateKind, TrustAnchors, verify_minion},
 };
-use drover_proto::tunnel::{Identity, IdentityError};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use drover_proto::{
+    message::Roots,
+    tunnel::{Identity, IdentityError},
+};
+use jiff::Timestamp;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
 
-/// A device's identity, as its files give it.
+use crate::{error_chain, renewal::Term};
+
+/// A device's identity: what its files gave, and what was issued to it since.
 pub struct DeviceIdentity {
     /// The id in its certificates.
     pub id: MinionId,
-    /// The hardware serial number, where the certificate has one.
+    /// The hardware serial number, where a certificate has one.
     pub serial: Option<String>,
     /// The roots that masters' certificates lead to.
     pub anchors: Arc<TrustAnchors>,
-    /// What to show, best first: there is always one.
-    pub certificates: Vec<NamedIdentity>,
+    /// The number of the newest root list that it follows; 0 for the roots that it was born with.
+    pub root_list: u64,
+    birth: Option<Credential>,
+    operational: Option<Credential>,
+    // invariant: that one is there.
+    shows: Kind,
+    files: KeyPairFiles,
 }
 
-/// One certificate with its key.
-pub struct NamedIdentity {
-    /// `ldevid` or `idevid`.
-    pub name: &'static str,
-    /// What the tunnel shows.
-    pub identity: Identity,
+/// Which of a device's two certificates (IEEE 802.1AR).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// From the factory: the IDevID, which does not expire.
+    Birth,
+    /// From the master: the LDevID.
+    Operational,
+}
+
+/// One certificate with its key, and for how long it is good.
+struct Credential {
+    identity: Identity,
+    term: Term,
+}
+
+/// An operational certificate that was taken.
+#[derive(Debug)]
+pub struct Renewed {
+    /// For how long it is good.
+    pub term: Term,
+    /// The start of its validity, for the clock's floor: it verified.
+    pub not_before: UnixTime,
+    /// Whether it outlives the agent: the disk may be read-only or full.
+    pub stored: Result<(), FileError>,
 }
 
 /// Why a device has no identity.
@@ -45,109 +77,215 @@ pub enum LoadIdentityError {
         "there is no `idevid.crt` in `{0}`: enrol the device with `drover-enrol issue`, or set `pki_dir`"
     )]
     NotEnrolled(PathBuf),
-    /// A file cannot be read.
-    #[error("cannot read `{path}`")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The root is none.
-    #[error("`{path}` is no root certificate")]
-    Root {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: AnchorError,
-    },
-    /// A certificate and its key do not make an identity.
+    /// The root cannot be used.
+    #[error("cannot tell this fleet's masters")]
+    Root(#[source] FileError),
+    /// No certificate of it can be used.
     #[error("cannot use `{path}`")]
-    Pair {
+    Certificate {
         /// The certificate's file.
         path: PathBuf,
         /// Why not.
-        source: IdentityError,
-    },
-    /// A certificate cannot be read.
-    #[error("cannot read the certificate in `{path}`")]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: Unreadable,
-    },
-    /// A certificate is not a device's.
-    #[error("the certificate in `{0}` names no minion")]
-    NoMinion(PathBuf),
-    /// Two certificates for two minions.
-    #[error("`ldevid.crt` names `{ldevid}`, but `idevid.crt` names `{idevid}`")]
-    TwoMinions {
-        /// In the operational one.
-        ldevid: MinionId,
-        /// In the birth certificate.
-        idevid: MinionId,
+        source: CredentialError,
     },
 }
 
+/// Why a certificate is left out.
+#[derive(Debug, Error)]
+pub enum CredentialError {
+    /// Its files.
+    #[error("the pair of certificate and key is not whole")]
+    Files(#[source] FileError),
+    /// It cannot be read.
+    #[error("cannot read the certificate")]
+    Unreadable(#[source] Unreadable),
+    /// TLS does not take it.
+    #[error("it cannot be shown")]
+    Pair(#[source] IdentityError),
+    /// It is not a device's.
+    #[error("it names no minion")]
+    NoMinion,
+    /// It is another device's: an image was copied, or the device was enrolled again under another id.
+    #[error("it names `{named}`, but `idevid.crt` names `{born}`")]
+    OtherMinion {
+        /// In the operational certificate.
+        named: MinionId,
+        /// In the birth certificate.
+        born: MinionId,
+    },
+}
+
+/// Why a certificate that the master sent is not taken.
+#[derive(Debug, Error)]
+pub enum RenewError {
+    /// Nothing was sent.
+    #[error("the master sent no certificate")]
+    Empty,
+    /// It does not verify.
+    #[error("the certificate does not verify here")]
+    Certificate(#[from] CertificateError),
+    /// It is for another device.
+    #[error("the certificate is for `{0}`")]
+    OtherMinion(MinionId),
+    /// It is for another key than the one that was made for it.
+    #[error("the certificate has another key than the request")]
+    OtherKey,
+    /// A station issued it.
+    #[error("the certificate is no operational one")]
+    NotOperational,
+    /// TLS does not take it.
+    #[error("the certificate cannot be shown")]
+    Pair(#[from] IdentityError),
+}
+
 impl DeviceIdentity {
-    /// Reads the identity in `directory`.
+    /// Reads the identity in `directory`. One certificate that cannot be used does not take the device away while it has
+    /// the other.
     ///
     /// # Errors
     /// When there is none that could be shown.
     pub fn load(directory: &Path) -> Result<Self, LoadIdentityError> {
-        let root = directory.join("root.crt");
-        let idevid = named(directory, "idevid")?;
-        let ldevid = match named(directory, "ldevid") {
-            Ok(found) => found,
-            // A half-written renewal must not take the device away: its birth certificate is good for ever.
-            Err(why) if idevid.is_some() => {
-                tracing::warn!(
-                    "the operational certificate is left out: {}",
-                    crate::error_chain(&why)
-                );
-                None
+        let files = KeyPairFiles::new(directory, "ldevid");
+        let birth = read(&KeyPairFiles::new(directory, "idevid"));
+        let operational = read(&files).and_then(|found| match (found, &birth) {
+            (Some(found), Ok(Some(birth))) if found.id != birth.id => Err(Unusable {
+                path: files.certificate().to_owned(),
+                why: CredentialError::OtherMinion { named: found.id, born: birth.id.clone() },
+            }),
+            (found, _) => Ok(found),
+        });
+        let (birth, operational) = match (birth, operational) {
+            (Ok(None), Ok(None)) => {
+                return Err(LoadIdentityError::NotEnrolled(directory.to_owned()));
             }
-            Err(why) => return Err(why),
+            (Err(why), Ok(None) | Err(_)) | (Ok(None), Err(why)) => return Err(why.into()),
+            (birth, operational) => (left_out(birth), left_out(operational)),
         };
-        let mut certificates = Vec::new();
-        let mut known: Option<(MinionId, Option<String>)> = None;
-        for (id, serial, named) in [ldevid, idevid].into_iter().flatten() {
-            match &known {
-                Some((ldevid, _)) if *ldevid != id => {
-                    return Err(LoadIdentityError::TwoMinions {
-                        ldevid: ldevid.clone(),
-                        idevid: id,
-                    });
-                }
-                Some(_) => {}
-                None => known = Some((id, serial)),
-            }
-            certificates.push(named);
+        let root = directory.join("root.crt");
+        let anchors = file::read_anchors(&root).map_err(LoadIdentityError::Root)?;
+        let shows = if operational.is_some() { Kind::Operational } else { Kind::Birth };
+        let known = operational.as_ref().or(birth.as_ref());
+        let known = known.ok_or_else(|| LoadIdentityError::NotEnrolled(directory.to_owned()))?;
+        Ok(Self {
+            id: known.id.clone(),
+            serial: birth.as_ref().and_then(|found| found.serial.clone()).or(known.serial.clone()),
+            anchors: Arc::new(anchors),
+            root_list: 0,
+            birth: birth.map(|found| found.credential),
+            operational: operational.map(|found| found.credential),
+            shows,
+            files,
+        })
+    }
+
+    /// What the next connection shows.
+    #[must_use]
+    pub fn shown(&self) -> &Identity {
+        let shown = match self.shows {
+            Kind::Birth => self.birth.as_ref().or(self.operational.as_ref()),
+            Kind::Operational => self.operational.as_ref().or(self.birth.as_ref()),
+        };
+        &shown.expect("an identity has one certificate at least").identity
+    }
+
+    /// Which one that is.
+    #[must_use]
+    pub const fn shows(&self) -> Kind {
+        self.shows
+    }
+
+    /// The one that was shown was refused: the next connection shows the other, if there is one.
+    pub fn show_other(&mut self) {
+        self.shows = match self.shows {
+            Kind::Operational if self.birth.is_some() => Kind::Birth,
+            Kind::Birth if self.operational.is_some() => Kind::Operational,
+            only @ (Kind::Birth | Kind::Operational) => only,
+        };
+    }
+
+    /// For how long its operational certificate is good, if it has one.
+    #[must_use]
+    pub fn term(&self) -> Option<Term> {
+        self.operational.as_ref().map(|operational| operational.term)
+    }
+
+    /// The roots that it trusts, for the master to know.
+    #[must_use]
+    pub fn roots(&self) -> Roots {
+        let roots = self.anchors.certificates().iter().map(|root| Fingerprint::of(root)).collect();
+        Roots { root_list: self.root_list, roots }
+    }
+
+    /// Takes the operational certificate that was issued for `key`, once it has verified, and shows it from now on. It
+    /// holds in memory where the disk does not take it.
+    ///
+    /// # Errors
+    /// When it is not one that this device could show; nothing changes then.
+    pub fn renew(
+        &mut self,
+        key: &PrivateKey,
+        chain: Vec<CertificateDer<'static>>,
+        at: UnixTime,
+    ) -> Result<Renewed, RenewError> {
+        let (leaf, issuers) = chain.split_first().ok_or(RenewError::Empty)?;
+        let certificate = verify_minion(&self.anchors, leaf, issuers, at)?;
+        if certificate.id != self.id {
+            return Err(RenewError::OtherMinion(certificate.id));
         }
-        let (id, serial) =
-            known.ok_or_else(|| LoadIdentityError::NotEnrolled(directory.to_owned()))?;
-        let anchors = TrustAnchors::from_pem(&read(&root)?)
-            .map_err(|source| LoadIdentityError::Root { path: root, source })?;
-        Ok(Self { id, serial, anchors: Arc::new(anchors), certificates })
+        if certificate.key != key.public().digest() {
+            return Err(RenewError::OtherKey);
+        }
+        if !matches!(certificate.kind, MinionCertificateKind::LDevId { .. }) {
+            return Err(RenewError::NotOperational);
+        }
+        let identity = Identity::from_der(chain.clone(), key.to_rustls())?;
+        let stored = self.files.stage(key).and_then(|()| self.files.commit(&chain));
+        if stored.is_err() {
+            // What a full disk took of it is of no use.
+            let _ = self.files.discard();
+        }
+        let term = Term {
+            issued: timestamp(certificate.issued()),
+            expires: timestamp(certificate.not_after),
+        };
+        self.operational = Some(Credential { identity, term });
+        self.shows = Kind::Operational;
+        Ok(Renewed { term, not_before: certificate.not_before, stored })
     }
 }
 
-type Found = (MinionId, Option<String>, NamedIdentity);
+/// What one pair of files holds.
+struct Found {
+    id: MinionId,
+    serial: Option<String>,
+    credential: Credential,
+}
 
-fn named(directory: &Path, name: &'static str) -> Result<Option<Found>, LoadIdentityError> {
-    let path = directory.join(format!("{name}.crt"));
-    if !path.exists() {
-        return Ok(None);
+struct Unusable {
+    path: PathBuf,
+    why: CredentialError,
+}
+
+impl From<Unusable> for LoadIdentityError {
+    fn from(unusable: Unusable) -> Self {
+        Self::Certificate { path: unusable.path, source: unusable.why }
     }
-    let pem = read(&path)?;
-    let key = read(&directory.join(format!("{name}.key")))?;
-    let identity = Identity::from_pem(&pem, &key)
-        .map_err(|source| LoadIdentityError::Pair { path: path.clone(), source })?;
-    let leaf = CertificateDer::pem_slice_iter(&pem).next().and_then(Result::ok);
-    let leaf = leaf.ok_or_else(|| LoadIdentityError::NoMinion(path.clone()))?;
-    let certificate = Certificate::read(&leaf)
-        .map_err(|source| LoadIdentityError::Certificate { path: path.clone(), source })?;
+}
+
+fn left_out(found: Result<Option<Found>, Unusable>) -> Option<Found> {
+    found.unwrap_or_else(|Unusable { path, why }| {
+        tracing::warn!("`{}` is left out: {}", path.display(), error_chain(&why));
+        None
+    })
+}
+
+fn read(files: &KeyPairFiles) -> Result<Option<Found>, Unusable> {
+    try_read(files).map_err(|why| Unusable { path: files.certificate().to_owned(), why })
+}
+
+fn try_read(files: &KeyPairFiles) -> Result<Option<Found>, CredentialError> {
+    let Some(pair) = files.load().map_err(CredentialError::Files)? else { return Ok(None) };
+    let certificate = Certificate::read(&pair.chain[0]).map_err(CredentialError::Unreadable)?;
     let minion = certificate.uris.iter().find_map(|uri| match uri.parse() {
         Ok(DroverUrn::Minion(id)) => Some(id),
         Ok(
@@ -158,109 +296,27 @@ fn named(directory: &Path, name: &'static str) -> Result<Option<Found>, LoadIden
         )
         | Err(_) => None,
     });
-    let id = minion.ok_or(LoadIdentityError::NoMinion(path))?;
-    Ok(Some((id, certificate.subject_serial, NamedIdentity { name, identity })))
+    let id = minion.ok_or(CredentialError::NoMinion)?;
+    let identity = Identity::from_der(pair.chain, pair.key.to_rustls());
+    let identity = identity.map_err(CredentialError::Pair)?;
+    let term = Term {
+        issued: timestamp(issued(certificate.not_before)),
+        expires: timestamp(certificate.not_after),
+    };
+    let credential = Credential { identity, term };
+    Ok(Some(Found { id, serial: certificate.subject_serial, credential }))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadIdentityError> {
-    fs::read(path).map_err(|source| LoadIdentityError::Read { path: path.to_owned(), source })
+/// The time of issue of what is valid from here on.
+fn issued(not_before: UnixTime) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(not_before.as_secs()) + BACKDATE)
+}
+
+/// The end of a certificate that has none lies beyond what a timestamp can say.
+fn timestamp(time: UnixTime) -> Timestamp {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use drover_pki::{Authority, HardwareSerial, PrivateKey, pem_text, profile::Profile};
-    use jiff::Timestamp;
-
-    use super::*;
-
-    struct Factory {
-        root: Authority,
-        factory: Authority,
-        fleet_ca: Authority,
-        pki: tempfile::TempDir,
-    }
-
-    impl Factory {
-        fn new() -> Self {
-            let name = "acme".parse().unwrap();
-            let now = Timestamp::now();
-            let root = Authority::create_root(&name, now).unwrap();
-            let factory = root.create_factory_ca(&"line-1".parse().unwrap(), now).unwrap();
-            let fleet_ca = root.create_fleet_ca(&name, now).unwrap();
-            let pki = tempfile::tempdir().unwrap();
-            let pem = pem_text::encode_certificates(&[root.der().clone()]);
-            fs::write(pki.path().join("root.crt"), pem).unwrap();
-            Self { root, factory, fleet_ca, pki }
-        }
-
-        fn issue(&self, name: &str, authority: &Authority, profile: &Profile) {
-            let key = PrivateKey::generate().unwrap();
-            let leaf = authority.issue(profile, &key, Timestamp::now()).unwrap();
-            let pem = pem_text::encode_certificates(&[leaf, authority.der().clone()]);
-            fs::write(self.pki.path().join(format!("{name}.crt")), pem).unwrap();
-            let key = key.to_pem();
-            fs::write(self.pki.path().join(format!("{name}.key")), key.as_bytes()).unwrap();
-        }
-
-        fn idevid(&self, id: &str) {
-            let serial: HardwareSerial = "SN-1".parse().unwrap();
-            let profile = Profile::idevid(&id.parse().unwrap(), &serial);
-            self.issue("idevid", &self.factory, &profile);
-        }
-
-        fn ldevid(&self, id: &str) {
-            let month = Duration::from_secs(30 * 86_400);
-            let profile = Profile::ldevid(&id.parse().unwrap(), None, month);
-            self.issue("ldevid", &self.fleet_ca, &profile);
-        }
-
-        fn load(&self) -> Result<DeviceIdentity, LoadIdentityError> {
-            DeviceIdentity::load(self.pki.path())
-        }
-
-        fn shown(&self) -> Vec<&'static str> {
-            self.load().unwrap().certificates.iter().map(|shown| shown.name).collect()
-        }
-    }
-
-    #[test]
-    fn a_device_that_was_never_enrolled_says_what_to_do() {
-        let why = Factory::new().load().err().unwrap().to_string();
-        assert!(why.contains("enrol the device with `drover-enrol issue`"), "{why}");
-    }
-
-    #[test]
-    fn the_operational_certificate_is_shown_before_the_birth_certificate() {
-        let factory = Factory::new();
-        factory.idevid("rfid-1");
-        let identity = factory.load().unwrap();
-        assert_eq!((identity.id.as_str(), identity.serial.as_deref()), ("rfid-1", Some("SN-1")));
-        factory.ldevid("rfid-1");
-        assert_eq!(factory.shown(), ["ldevid", "idevid"]);
-    }
-
-    #[test]
-    fn a_half_written_renewal_does_not_take_the_device_away() {
-        let factory = Factory::new();
-        factory.idevid("rfid-1");
-        factory.ldevid("rfid-1");
-        fs::write(factory.pki.path().join("ldevid.key"), "").unwrap();
-        assert_eq!(factory.shown(), ["idevid"]);
-        fs::write(factory.pki.path().join("ldevid.crt"), "").unwrap();
-        assert_eq!(factory.shown(), ["idevid"]);
-    }
-
-    #[test]
-    fn certificates_for_two_minions_or_for_a_master_are_refused() {
-        let factory = Factory::new();
-        factory.idevid("rfid-1");
-        factory.ldevid("rfid-2");
-        assert!(matches!(factory.load(), Err(LoadIdentityError::TwoMinions { .. })));
-        fs::remove_file(factory.pki.path().join("ldevid.crt")).unwrap();
-        factory.issue("idevid", &factory.fleet_ca, &Profile::master(&"north".parse().unwrap()));
-        assert!(matches!(factory.load(), Err(LoadIdentityError::NoMinion(_))));
-        let _ = &factory.root;
-    }
-}
+mod tests;

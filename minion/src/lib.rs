@@ -19,6 +19,7 @@ pub mod journal;
 pub mod library;
 pub mod local_bus;
 mod progress;
+pub mod renewal;
 mod targets;
 
 /// The agent's version.

@@ -201,6 +201,11 @@ impl Work {
         self.jobs.handle_job(Admitted { job, effect, limit }, now());
     }
 
+    /// Tells the master something of the agent itself.
+    pub(super) fn tell(&mut self, path: &str, data: Value) {
+        self.queue(OutboxItem::Agent(OutboxEvent { path: path.to_owned(), data }));
+    }
+
     /// Ends a job that runs or waits.
     pub(super) fn kill_job(&mut self, jid: &JobId) {
         tracing::info!(%jid, "killed");

@@ -34,6 +34,14 @@ impl Device {
         device
     }
 
+    /// Another port of the master, from the next start on.
+    pub(crate) fn set_master(&self, port: u16) {
+        let path = self.path("minion.yml");
+        let text = fs::read_to_string(&path).unwrap();
+        let (_, rest) = text.split_once('\n').unwrap();
+        fs::write(path, format!("master: 127.0.0.1:{port}\n{rest}")).unwrap();
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -4,6 +4,7 @@
 
 mod device;
 mod master;
+mod renewal;
 
 use drover_proto::message::{FromMinion, OutboxItem};
 use serde_json::json;

@@ -6,15 +6,18 @@ use std::{
     fs,
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use drover_pki::{
-    Authority, HardwareSerial, PrivateKey,
+    Authority, HardwareSerial, MinionId, PrivateKey, PublicKey,
     profile::Profile,
-    verify::{MinionCertificate, TrustAnchors},
+    verify::{MinionCertificate, MinionCertificateKind, TrustAnchors},
 };
 use drover_proto::{
     codec,
@@ -22,9 +25,9 @@ use drover_proto::{
     id::JobId,
     job::{Job, Return},
     message::{
-        Acknowledged, BlobChunk, BlobRequest, FromMaster, FromMinion, Heartbeat, Hello,
-        JobAccepted, KillJob, OutboxItem, PROTOCOL, Pillar, RequestFailed, Scope, Tree, TreeFile,
-        Welcome,
+        Acknowledged, BlobChunk, BlobRequest, Certificate, CertificateRequest, FromMaster,
+        FromMinion, Heartbeat, Hello, JobAccepted, KillJob, OutboxItem, PROTOCOL, Pillar,
+        RequestFailed, Scope, Tree, TreeFile, Welcome,
     },
     tunnel::{
         Admission, Gateway, GatewayConfig, GatewayEvent, GatewayHandle, GatewayLimits, Identity,
@@ -48,7 +51,7 @@ const CHUNK: usize = 256 << 10;
 pub(crate) struct Fleet {
     root: Authority,
     factory: Authority,
-    fleet_ca: Authority,
+    fleet_ca: Arc<Authority>,
 }
 
 impl Fleet {
@@ -58,7 +61,7 @@ impl Fleet {
         let station = "line-1".parse().unwrap();
         Self {
             factory: root.create_factory_ca(&station, Timestamp::now()).unwrap(),
-            fleet_ca: root.create_fleet_ca(&name, Timestamp::now()).unwrap(),
+            fleet_ca: root.create_fleet_ca(&name, Timestamp::now()).unwrap().into(),
             root,
         }
     }
@@ -82,18 +85,33 @@ impl Fleet {
     }
 }
 
-struct Everybody;
+/// Lets everybody in, but for operational certificates when it is told so, and remembers what was shown.
+#[derive(Default)]
+struct Door {
+    shown: Mutex<Vec<MinionCertificate>>,
+    refuses_operational: AtomicBool,
+}
 
-impl Admission for Everybody {
-    fn admit(&self, _: &MinionCertificate, _: SocketAddr) -> Result<(), Refusal> {
-        Ok(())
+impl Admission for Door {
+    fn admit(&self, certificate: &MinionCertificate, _: SocketAddr) -> Result<(), Refusal> {
+        self.shown.lock().unwrap().push(certificate.clone());
+        let refused = !is_birth(certificate) && self.refuses_operational.load(Ordering::Relaxed);
+        if refused { Err(Refusal("a test's door".to_owned())) } else { Ok(()) }
     }
+}
+
+fn is_birth(certificate: &MinionCertificate) -> bool {
+    matches!(certificate.kind, MinionCertificateKind::IDevId { .. })
 }
 
 pub(crate) struct Master {
     pub(crate) enrolled: Map<String, Value>,
     /// Whether what it gets is acknowledged.
     pub(crate) acknowledges: bool,
+    /// For how long it issues operational certificates, if it does.
+    pub(crate) issues: Option<Duration>,
+    fleet_ca: Arc<Authority>,
+    door: Arc<Door>,
     handle: GatewayHandle,
     _events: mpsc::Receiver<GatewayEvent>,
     sender: RouterSendHalf,
@@ -118,6 +136,7 @@ impl Master {
         let router_path = directory.path().join("router.ipc");
         let mut router = RouterSocket::new();
         router.bind_listener(socket::listen(&router_path).unwrap()).await.unwrap();
+        let door = Arc::new(Door::default());
         let bind = || {
             let config = GatewayConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], port)),
@@ -126,7 +145,7 @@ impl Master {
                 anchors: TrustAnchors::new(vec![fleet.root.der().clone()]).unwrap(),
                 limits: GatewayLimits::default(),
             };
-            Gateway::bind(config, Arc::new(Everybody))
+            Gateway::bind(config, Arc::clone(&door) as Arc<dyn Admission>)
         };
         // The one before it may not have let go of the port yet.
         let free = async {
@@ -143,6 +162,9 @@ impl Master {
         let mut master = Self {
             enrolled: Map::new(),
             acknowledges: true,
+            issues: None,
+            fleet_ca: Arc::clone(&fleet.fleet_ca),
+            door,
             handle,
             _events: events,
             sender,
@@ -159,6 +181,16 @@ impl Master {
 
     pub(crate) fn port(&self) -> u16 {
         self.handle.local_addr().port()
+    }
+
+    /// What minions have shown so far: whether it was a birth certificate.
+    pub(crate) fn shown(&self) -> Vec<bool> {
+        self.door.shown.lock().unwrap().iter().map(is_birth).collect()
+    }
+
+    /// Takes no operational certificate from now on, or takes them again.
+    pub(crate) fn refuse_operational(&self, refuses: bool) {
+        self.door.refuses_operational.store(refuses, Ordering::Relaxed);
     }
 
     /// What `base` has.
@@ -260,7 +292,7 @@ impl Master {
                 time,
                 grains: self.enrolled.clone(),
                 acknowledged: 0,
-                scope: Scope::Full,
+                scope: self.scope(),
                 retires: None,
             }),
             FromMinion::Heartbeat(_) => FromMaster::Heartbeat(Heartbeat { at: time }),
@@ -280,9 +312,29 @@ impl Master {
             FromMinion::JobAccepted(_)
             | FromMinion::Outbox(_)
             | FromMinion::Grains(_)
-            | FromMinion::CertificateRequest(_)
             | FromMinion::Roots(_) => return None,
+            FromMinion::CertificateRequest(asked) => self.issue(asked),
         })
+    }
+
+    /// What the next welcome's session is for.
+    pub(crate) fn scope(&self) -> Scope {
+        let is_birth = self.door.shown.lock().unwrap().last().is_some_and(is_birth);
+        if is_birth && self.issues.is_some() { Scope::Renewal } else { Scope::Full }
+    }
+
+    fn issue(&self, asked: &CertificateRequest) -> FromMaster {
+        let request = asked.request;
+        let Some(validity) = self.issues else {
+            let reason = "none today".to_owned();
+            return FromMaster::RequestFailed(RequestFailed { request, reason });
+        };
+        let id: MinionId = self.door.shown.lock().unwrap().last().unwrap().id.clone();
+        let key = PublicKey::from_csr(&asked.csr).unwrap();
+        let leaf = self.fleet_ca.issue_ldevid(&id, None, &key, validity, Timestamp::now()).unwrap();
+        let chain = [leaf, self.fleet_ca.der().clone()];
+        let chain = chain.iter().map(|der| Bytes::copy_from_slice(der)).collect();
+        FromMaster::Certificate(Certificate { request, chain })
     }
 
     fn chunk(&self, asked: &BlobRequest) -> FromMaster {

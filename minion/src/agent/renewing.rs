@@ -1,0 +1,121 @@
+//! The agent's part in renewal: makes a key for each request, and takes what the master issued for it. When, is the
+//! machine's to say.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use drover_pki::{PrivateKey, clock::validation_time, file::FileError};
+use drover_proto::{
+    message::{Certificate, CertificateRequest},
+    session::minion::Request,
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use crate::{
+    clock_floor::ClockFloor,
+    error_chain,
+    identity::{DeviceIdentity, RenewError, Renewed},
+    renewal::Renewal,
+};
+
+pub(super) struct Renewing {
+    pub(super) machine: Renewal,
+    /// The key of the open request. It is in no file: if no certificate comes for it, it was never there.
+    key: Option<PrivateKey>,
+    /// There is a new certificate, which the running session does not show.
+    pub(super) is_new: bool,
+    /// That the disk does not take the identity was told.
+    told_not_stored: bool,
+}
+
+impl Renewing {
+    pub(super) fn new(identity: &DeviceIdentity, seed: u64) -> Self {
+        let machine = Renewal::new(identity.term(), seed);
+        Self { machine, key: None, is_new: false, told_not_stored: false }
+    }
+
+    /// The request that is due.
+    pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<Request> {
+        self.machine.handle_timeout(now);
+        let request = self.machine.poll_transmit(now)?;
+        let made = PrivateKey::generate().map_err(|why| error_chain(&why));
+        let made = made.and_then(|key| match key.to_csr() {
+            Ok(csr) => Ok((key, csr)),
+            Err(why) => Err(error_chain(&why)),
+        });
+        match made {
+            Ok((key, csr)) => {
+                self.key = Some(key);
+                Some(Request::Certificate(CertificateRequest { request, csr: Bytes::from(csr) }))
+            }
+            Err(why) => {
+                tracing::error!("no request for a certificate could be made: {why}");
+                self.machine.handle_failure(request, now);
+                None
+            }
+        }
+    }
+
+    /// The master refused the request.
+    pub(super) fn handle_refusal(&mut self, request: u64, reason: &str, now: Instant) {
+        tracing::warn!("the master issues no operational certificate: {reason}");
+        self.key = None;
+        self.machine.handle_failure(request, now);
+    }
+
+    /// The session ended.
+    pub(super) fn handle_disconnected(&mut self, now: Instant) {
+        self.key = None;
+        self.machine.handle_disconnected(now);
+    }
+
+    /// The master issued a certificate. Gives why it will not outlive the agent, where that has not been told.
+    pub(super) fn handle_certificate(
+        &mut self,
+        answer: Certificate,
+        identity: &mut DeviceIdentity,
+        floor: &mut ClockFloor,
+        now: Instant,
+    ) -> Option<FileError> {
+        let request = answer.request;
+        // The answer to a request that was given up on has lost its key.
+        let key = self.key.take_if(|_| self.machine.is_open(request))?;
+        match take(answer, &key, identity, floor) {
+            Ok(renewed) => {
+                self.machine.handle_certificate(renewed.term);
+                self.is_new = true;
+                self.to_tell(renewed.stored)
+            }
+            Err(why) => {
+                tracing::error!("the new certificate is not taken: {}", error_chain(&why));
+                self.machine.handle_failure(request, now);
+                None
+            }
+        }
+    }
+
+    fn to_tell(&mut self, stored: Result<(), FileError>) -> Option<FileError> {
+        let why = stored.err();
+        let is_told = std::mem::replace(&mut self.told_not_stored, why.is_some());
+        why.filter(|_| !is_told)
+    }
+}
+
+fn take(
+    answer: Certificate,
+    key: &PrivateKey,
+    identity: &mut DeviceIdentity,
+    floor: &mut ClockFloor,
+) -> Result<Renewed, RenewError> {
+    let chain: Vec<_> =
+        answer.chain.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    let at = validation_time(UnixTime::now(), floor.get(), &chain);
+    let renewed = identity.renew(key, chain, at)?;
+    floor.raise(renewed.not_before);
+    tracing::info!(
+        issued = %renewed.term.issued,
+        expires = %renewed.term.expires,
+        "a new operational certificate"
+    );
+    Ok(renewed)
+}
