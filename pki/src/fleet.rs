@@ -14,6 +14,7 @@ use crate::new_key::{NewKey, NewKeyError};
 use crate::passphrase::PassphraseSource;
 use crate::pem_text::encode_certificates;
 use crate::profile::Profile;
+use crate::safe::{Safe, SafeError};
 
 /// Why a fleet, a station or an operator could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,9 @@ pub enum FleetError {
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The authority could not be remembered, or a rotation waits to be finished.
+    #[error(transparent)]
+    Safe(#[from] Box<SafeError>),
 }
 
 impl FleetError {
@@ -69,7 +73,18 @@ impl FleetError {
             }
             Self::KeyFile(error) => error.hint().map(str::to_owned),
             Self::NewKey(error) => error.hint().map(str::to_owned),
+            Self::Safe(error) => error.hint(),
             Self::File(_) | Self::Authority(_) | Self::Key(_) => None,
+        }
+    }
+}
+
+impl From<SafeError> for FleetError {
+    fn from(error: SafeError) -> Self {
+        if let SafeError::File(error) = error {
+            Self::File(error)
+        } else {
+            Self::Safe(Box::new(error))
         }
     }
 }
@@ -135,6 +150,7 @@ impl FleetDirectory {
         let (root_dir, master_dir) = (staged.path().join("root"), staged.path().join("master"));
         file::create_private_directory(&root_dir)?;
         write_authority(&root_dir, "root", &root, &root_key.text)?;
+        Safe::new(staged.path()).remember(fleet_ca.der())?;
         file::create_private_directory(&master_dir)?;
         write_authority(&master_dir, "fleet-ca", &fleet_ca, &fleet_ca_key.text)?;
         write_certificates(&master_dir.join("root.crt"), &[root.der().clone()])?;
@@ -162,8 +178,14 @@ impl FleetDirectory {
         self.path.join("master")
     }
 
+    /// What is remembered where the root lies.
+    pub fn safe(&self) -> Safe {
+        Safe::new(&self.path)
+    }
+
     /// The root, with its key.
     pub fn root(&self, passphrase: &PassphraseSource) -> Result<Authority, FleetError> {
+        self.safe().check_finished()?;
         Ok(read_authority(&self.root_dir(), "root", passphrase)?)
     }
 

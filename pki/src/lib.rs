@@ -32,6 +32,8 @@ pub mod profile;
 pub mod root_list;
 pub mod rotation;
 #[cfg(feature = "station")]
+pub mod safe;
+#[cfg(feature = "station")]
 pub mod station;
 #[cfg(feature = "token")]
 pub mod token;

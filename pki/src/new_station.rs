@@ -116,10 +116,13 @@ pub fn create(
     now: Timestamp,
 ) -> Result<(), NewStationError> {
     refuse_occupied(path)?;
+    let safe = fleet.safe();
     let root = fleet.root(root)?;
     let made = key.make("ca.key")?;
     let profile = factory_ca(&root, station);
     let authority = root.create_authority_with(&profile, made.key, now)?;
+    // Before it is used: a root that takes this one's place has to certify it too.
+    safe.remember(authority.der()).map_err(FleetError::from)?;
     write_whole(path, |directory| {
         write_authority(directory, "ca", &authority, &made.text)?;
         write_certificates(&directory.join("root.crt"), std::slice::from_ref(root.der()))
@@ -181,6 +184,7 @@ pub fn certify(
     let key = PublicKey::from_csr(request)?;
     let root = fleet.root(root)?;
     let der = root.issue(&factory_ca(&root, station), &key, now)?;
+    fleet.safe().remember(&der).map_err(FleetError::from)?;
     Ok(Certified {
         text: encode_certificates(&[der, root.der().clone()]),
         key: key.digest(),
@@ -250,10 +254,10 @@ fn refuse_occupied(path: &Path) -> Result<(), NewStationError> {
         return Err(NewStationError::Exists { path: path.to_owned() });
     }
     match std::fs::read_dir(path) {
-        Ok(mut entries) if entries.next().is_some() => {
-            Err(NewStationError::NotEmpty { path: path.to_owned() })
-        }
-        Ok(_) => Ok(()),
+        Ok(mut entries) => match entries.next() {
+            Some(_) => Err(NewStationError::NotEmpty { path: path.to_owned() }),
+            None => Ok(()),
+        },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(file::failed("read", path)(error).into()),
     }

@@ -11,6 +11,7 @@ use drover_pki::{HardwareSerial, MinionId, OperatorName};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+use crate::rotation::{Certify, FollowRoots, RotateRoot};
 
 use init::{CertifyStation, InitFleet, InitStation, Passphrase};
 
@@ -53,6 +54,12 @@ pub(crate) enum Verb {
     Manifest(Manifest),
     /// Make an operator's certificate
     Operator(Operator),
+    /// Make a new root for the fleet, or a list of its roots without an old one
+    RotateRoot(RotateRoot),
+    /// Certify a new fleet CA by the master's signing request
+    Certify(Certify),
+    /// Make a station follow its fleet's root list
+    FollowRoots(FollowRoots),
     /// Show what is in certificates, signing requests and manifests; nothing is verified
     Show(Show),
     /// Verify certificates and manifests against a fleet's root

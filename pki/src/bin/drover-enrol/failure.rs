@@ -10,6 +10,7 @@ use drover_pki::fleet::FleetError;
 use drover_pki::key_file::KeyFileError;
 use drover_pki::new_station::NewStationError;
 use drover_pki::passphrase::PassphraseError;
+use drover_pki::safe::{FollowError, SafeError};
 use drover_pki::station::StationError;
 use drover_pki::token::TokenUriError;
 
@@ -120,6 +121,27 @@ impl From<FleetError> for Failure {
     fn from(error: FleetError) -> Self {
         let status = if matches!(error, FleetError::File(_)) { WRONG } else { REFUSED };
         Self { hint: error.hint(), error: Box::new(error), status }
+    }
+}
+
+impl From<SafeError> for Failure {
+    fn from(error: SafeError) -> Self {
+        let wrong = matches!(
+            error,
+            SafeError::File(_) | SafeError::NoSuchRoot { .. } | SafeError::NoSuchAuthority { .. }
+        );
+        Self {
+            hint: error.hint(),
+            error: Box::new(error),
+            status: if wrong { WRONG } else { REFUSED },
+        }
+    }
+}
+
+impl From<FollowError> for Failure {
+    fn from(error: FollowError) -> Self {
+        let status = if matches!(error, FollowError::File(_)) { WRONG } else { REFUSED };
+        Self { hint: error.hint().map(str::to_owned), error: Box::new(error), status }
     }
 }
 

@@ -132,7 +132,7 @@ pub(crate) fn passphrase(arguments: &Passphrase) -> Result<(), Failure> {
 }
 
 /// Says so where who reads a file has the key.
-fn warn_unencrypted(path: &Path) -> Result<(), Failure> {
+pub(crate) fn warn_unencrypted(path: &Path) -> Result<(), Failure> {
     if key_file::protection(path)? == Protection::None {
         eprintln!(
             "warning: `{}` is not encrypted; who reads it can issue certificates",

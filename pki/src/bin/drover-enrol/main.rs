@@ -5,11 +5,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use drover_pki::PublicKey;
 use drover_pki::csr::CsrError;
 use drover_pki::file;
 use drover_pki::fleet::FleetDirectory;
 use drover_pki::station::{IssueRequest, KeySource, Station};
-use drover_pki::PublicKey;
 use jiff::Timestamp;
 
 use arguments::{Arguments, Issue, Manifest, Operator, Verb};
@@ -19,6 +19,7 @@ mod arguments;
 mod check;
 mod failure;
 mod init;
+mod rotation;
 mod show;
 
 fn main() -> ExitCode {
@@ -43,6 +44,9 @@ fn run(verb: Verb, now: Timestamp) -> Result<(), Failure> {
         Verb::Issue(arguments) => issue(arguments, now),
         Verb::Manifest(arguments) => manifest(&arguments, now),
         Verb::Operator(arguments) => operator(&arguments, now),
+        Verb::RotateRoot(arguments) => rotation::rotate_root(&arguments, now),
+        Verb::Certify(arguments) => rotation::certify(&arguments, now),
+        Verb::FollowRoots(arguments) => rotation::follow_roots(&arguments),
         Verb::Show(arguments) => show::show(&arguments),
         Verb::Verify(arguments) => check::verify(&arguments, now),
         Verb::Completions { shell } => {
