@@ -14,6 +14,7 @@ pub mod file;
 pub mod fingerprint;
 #[cfg(feature = "station")]
 pub mod fleet;
+pub mod host;
 pub mod key;
 #[cfg(feature = "token")]
 pub mod key_file;

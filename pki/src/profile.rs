@@ -12,6 +12,7 @@ use rcgen::{
 use rustls_pki_types::UnixTime;
 
 use crate::certificate::{Certificate, NO_EXPIRY, Purposes};
+use crate::host::Host;
 use crate::name::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
 use crate::urn::DroverUrn;
 
@@ -68,6 +69,8 @@ pub struct Profile {
     pub subject: Subject,
     /// The URIs in its subjectAltName: one `urn:drover:` name, but for the root's none.
     pub uris: Vec<String>,
+    /// The host names and addresses in its subjectAltName; only EST's server has any.
+    pub hosts: Vec<Host>,
     /// Its extendedKeyUsage; `None` leaves the extension out.
     pub purposes: Option<Purposes>,
     /// Root, authority or leaf.
@@ -87,6 +90,7 @@ impl Profile {
         Self {
             subject,
             uris: Vec::new(),
+            hosts: Vec::new(),
             purposes: None,
             role: Role::Root,
             validity: Validity::Forever,
@@ -112,6 +116,7 @@ impl Profile {
         Self {
             subject,
             uris: certificate.uris.clone(),
+            hosts: Vec::new(),
             purposes: certificate.purposes,
             // Only a root has no name of its own.
             role: if certificate.uris.is_empty() { Role::Root } else { Role::Authority },
@@ -172,6 +177,20 @@ impl Profile {
         Self::leaf(name.as_str(), &urn, Purposes::CLIENT, Validity::For(YEAR))
     }
 
+    /// The certificate of an EST server (RFC 7030 §3.3.1), which is found by its host names and
+    /// addresses. It has no `urn:drover:` name, so it is no master to any minion.
+    pub fn est_server(hosts: Vec<Host>, validity: Duration) -> Self {
+        let common_name = Some("Drover EST".to_owned());
+        Self {
+            subject: Subject { common_name, ..Subject::default() },
+            uris: Vec::new(),
+            hosts,
+            purposes: Some(Purposes::SERVER),
+            role: Role::Leaf,
+            validity: Validity::For(validity),
+        }
+    }
+
     fn authority(fleet: &str, kind: &str, name: &str, urn: &DroverUrn, validity: Validity) -> Self {
         let subject = Subject {
             organization: Some(fleet.to_owned()),
@@ -182,6 +201,7 @@ impl Profile {
         Self {
             subject,
             uris: vec![urn.to_string()],
+            hosts: Vec::new(),
             purposes: None,
             role: Role::Authority,
             validity,
@@ -192,6 +212,7 @@ impl Profile {
         Self {
             subject: Subject { common_name: Some(name.to_owned()), ..Subject::default() },
             uris: vec![urn.to_string()],
+            hosts: Vec::new(),
             purposes: Some(purposes),
             role: Role::Leaf,
             validity,
@@ -207,6 +228,9 @@ impl Profile {
         params.distinguished_name = self.subject.to_name()?;
         for uri in &self.uris {
             params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
+        }
+        for host in &self.hosts {
+            params.subject_alt_names.push(host.to_san()?);
         }
         params.is_ca = match self.role {
             Role::Root => IsCa::Ca(BasicConstraints::Unconstrained),

@@ -378,3 +378,13 @@ fn roots_are_authorities_and_may_be_several() {
         @"holds `CN=rfid-1, serialNumber=SN 1`, which is no certificate authority"
     );
 }
+
+#[test]
+fn an_est_server_is_no_master() {
+    let fleet = fleet();
+    let hosts = vec!["est.example".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+    let leaf = issue(&fleet.fleet_ca, &Profile::est_server(hosts, DAY));
+    let chain = [fleet.fleet_ca.der().clone()];
+    let refusal = verify_master(&fleet.anchors, &leaf, &chain, unix(NOW)).unwrap_err();
+    assert!(matches!(refusal, CertificateError::NoName { .. }), "{refusal}");
+}
