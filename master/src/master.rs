@@ -24,7 +24,7 @@ use crate::{
     pillar::Pillars,
     presence::PresenceHandle,
     reactor::{EffectError, Effects},
-    registry::{ChangeError, Entry, Import, Matched, Registry, Shown, Verb},
+    registry::{ChangeError, Changed, Import, Matched, Registry, Shown, Status, Verb},
     store::Store,
 };
 
@@ -148,16 +148,20 @@ impl Master {
         Ok(self.registry.import(&verified, now).await?)
     }
 
-    /// Does to a key what an operator wants.
-    ///
-    /// # Errors
-    /// See [`ChangeError`].
-    pub async fn change_key(&self, id: &MinionId, verb: Verb) -> Result<Entry, ChangeError> {
-        let changed = self.registry.change(id, verb, Now::read().wall).await?;
-        if verb == Verb::Delete {
-            self.presence.deleted(id);
+    /// Does to keys what an operator wants, and tells what became of each.
+    pub async fn change_keys(
+        &self,
+        ids: &[MinionId],
+        verb: Verb,
+        reason: Option<&str>,
+    ) -> Vec<(MinionId, Result<Changed, ChangeError>)> {
+        let changes = self.registry.change(ids, verb, reason, Now::read().wall).await;
+        for changed in changes.iter().filter_map(|(_, changed)| changed.as_ref().ok()) {
+            if changed.entry.status == Status::Deleted {
+                self.presence.deleted(&changed.entry.id);
+            }
         }
-        Ok(changed)
+        changes
     }
 
     /// Pillar is rendered where a thread may block; everything else is quick.

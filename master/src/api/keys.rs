@@ -5,25 +5,32 @@ use std::collections::BTreeMap;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, State},
+    extract::{
+        DefaultBodyLimit, Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::StatusCode,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use drover_proto::MinionId;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::ApiError;
 use crate::{
     master::Master,
-    registry::{Entry, Import, Registry, Status, Verb},
+    registry::{ChangeError, Changed, Entry, Import, Registry, Status, Verb},
 };
 
 /// A manifest of a hundred thousand devices is shorter than this.
 const LONGEST_MANIFEST: usize = 128 << 20;
+/// A sentence, not a report.
+const LONGEST_REASON: usize = 500;
 
 pub(super) fn routes() -> Router<Master> {
     Router::new()
-        .route("/v1/keys", get(list))
+        .route("/v1/keys", get(list).post(change_many))
         .route("/v1/keys/{id}", get(show).delete(delete))
         .route("/v1/keys/{id}/accept", post(accept))
         .route("/v1/keys/{id}/reject", post(reject))
@@ -31,16 +38,33 @@ pub(super) fn routes() -> Router<Master> {
         .route("/v1/manifests", post(import).layer(DefaultBodyLimit::max(LONGEST_MANIFEST)))
 }
 
-async fn list(State(master): State<Master>) -> Json<BTreeMap<Status, Vec<MinionId>>> {
+#[derive(Deserialize)]
+struct Listing {
+    /// Each key as it is shown alone, by id.
+    #[serde(default)]
+    detail: bool,
+}
+
+async fn list(
+    State(master): State<Master>,
+    listing: Result<Query<Listing>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(listing) = listing?;
+    let entries = master.registry.shown(None, &|_| None).into_iter().map(|shown| shown.entry);
+    if listing.detail {
+        let keys: BTreeMap<_, _> =
+            entries.map(|entry| (entry.id.clone(), key(&master.registry, &entry))).collect();
+        return Ok(Json(keys).into_response());
+    }
     let mut keys: BTreeMap<_, Vec<_>> =
         [Status::Accepted, Status::Pending, Status::Rejected, Status::Revoked]
             .map(|status| (status, Vec::new()))
             .into();
-    for shown in master.registry.shown(None, &|_| None) {
-        keys.entry(shown.entry.status).or_default().push(shown.entry.id);
+    for entry in entries {
+        keys.entry(entry.status).or_default().push(entry.id);
     }
     keys.values_mut().for_each(|ids| ids.sort_unstable());
-    Json(keys)
+    Ok(Json(keys).into_response())
 }
 
 async fn show(
@@ -56,29 +80,92 @@ async fn show(
     Ok(Json(key(&master.registry, &entry)))
 }
 
-async fn accept(master: State<Master>, id: Path<String>) -> Result<Json<Value>, ApiError> {
-    change(master, id, Verb::Accept).await
+/// What is to be done to which keys.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    change: Verb,
+    ids: Vec<String>,
+    reason: Option<String>,
 }
 
-async fn reject(master: State<Master>, id: Path<String>) -> Result<Json<Value>, ApiError> {
-    change(master, id, Verb::Reject).await
+/// Each id with the key as it now is, and what it was, or with why it is not changed.
+async fn change_many(
+    State(master): State<Master>,
+    wanted: Result<Json<Wanted>, JsonRejection>,
+) -> Result<Json<Map<String, Value>>, ApiError> {
+    let Json(Wanted { change, ids, reason }) = wanted?;
+    let reason = checked_reason(reason)?;
+    let mut told = Map::new();
+    let mut known = Vec::with_capacity(ids.len());
+    for id in ids {
+        match id.parse::<MinionId>() {
+            Ok(id) => known.push(id),
+            Err(error) => drop(told.insert(id, json!({ "error": error.to_string() }))),
+        }
+    }
+    for (id, changed) in master.change_keys(&known, change, reason.as_deref()).await {
+        let value = match changed {
+            Ok(changed) => changed_key(&master.registry, &changed),
+            Err(ChangeError::Verb(error)) => {
+                json!({ "error": error.to_string(), "hint": error.hint() })
+            }
+            // It would be the same with every other one.
+            Err(error @ (ChangeError::Store(_) | ChangeError::Read(_))) => return Err(error.into()),
+        };
+        told.insert(id.to_string(), value);
+    }
+    Ok(Json(told))
 }
 
-async fn revoke(master: State<Master>, id: Path<String>) -> Result<Json<Value>, ApiError> {
-    change(master, id, Verb::Revoke).await
+async fn accept(master: State<Master>, id: Path<String>, why: Bytes) -> Answer {
+    change(master, id, Verb::Accept, &why).await
+}
+
+async fn reject(master: State<Master>, id: Path<String>, why: Bytes) -> Answer {
+    change(master, id, Verb::Reject, &why).await
+}
+
+async fn revoke(master: State<Master>, id: Path<String>, why: Bytes) -> Answer {
+    change(master, id, Verb::Revoke, &why).await
 }
 
 async fn delete(master: State<Master>, id: Path<String>) -> Result<StatusCode, ApiError> {
-    change(master, id, Verb::Delete).await.map(|_| StatusCode::NO_CONTENT)
+    change(master, id, Verb::Delete, b"").await.map(|_| StatusCode::NO_CONTENT)
 }
+
+type Answer = Result<Json<Value>, ApiError>;
 
 async fn change(
     State(master): State<Master>,
     Path(id): Path<String>,
     verb: Verb,
-) -> Result<Json<Value>, ApiError> {
-    let entry = master.change_key(&minion_id(&id)?, verb).await?;
-    Ok(Json(key(&master.registry, &entry)))
+    why: &[u8],
+) -> Answer {
+    #[derive(Default, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Why {
+        reason: Option<String>,
+    }
+    let why = match why {
+        [] => Why::default(),
+        body => serde_json::from_slice(body).map_err(ApiError::wrong)?,
+    };
+    let reason = checked_reason(why.reason)?;
+    let ids = [minion_id(&id)?];
+    let changes = master.change_keys(&ids, verb, reason.as_deref()).await;
+    let (_, changed) = changes.into_iter().next().expect("one id, one answer");
+    Ok(Json(key(&master.registry, &changed?.entry)))
+}
+
+/// Kept with the key, and in its event.
+fn checked_reason(reason: Option<String>) -> Result<Option<String>, ApiError> {
+    match reason.map(|reason| reason.trim().to_owned()) {
+        Some(reason) if reason.len() > LONGEST_REASON => {
+            Err(ApiError::wrong(format!("a reason has at most {LONGEST_REASON} bytes")))
+        }
+        reason => Ok(reason.filter(|reason| !reason.is_empty())),
+    }
 }
 
 async fn import(State(master): State<Master>, manifest: Bytes) -> Result<Json<Import>, ApiError> {
@@ -99,6 +186,18 @@ async fn import(State(master): State<Master>, manifest: Bytes) -> Result<Json<Im
     .with(Map::from_iter(report)))
 }
 
+/// The key as it now is; of one that is forgotten no more than that.
+fn changed_key(registry: &Registry, changed: &Changed) -> Value {
+    let mut value = match changed.entry.status {
+        Status::Deleted => json!({ "id": changed.entry.id, "status": Status::Deleted }),
+        Status::Accepted | Status::Pending | Status::Rejected | Status::Revoked => {
+            key(registry, &changed.entry)
+        }
+    };
+    value["was"] = json!(changed.was);
+    value
+}
+
 fn key(registry: &Registry, entry: &Entry) -> Value {
     let birth = entry.birth.as_ref();
     let sighting = registry.sighting(&entry.id);
@@ -106,6 +205,7 @@ fn key(registry: &Registry, entry: &Entry) -> Value {
         "id": entry.id,
         "status": entry.status,
         "since": entry.since,
+        "reason": entry.reason,
         "key": birth.map(|birth| birth.key.with_colons()),
         "station": birth.map(|birth| birth.station.as_str()),
         "serial": birth.and_then(|birth| birth.serial.as_ref()),

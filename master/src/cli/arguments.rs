@@ -1,6 +1,7 @@
 //! The command line's grammar: Salt's for `drover TARGET FUNCTION`, verbs beside it.
 
 mod dispatch;
+mod key;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,6 +13,7 @@ use super::value;
 use crate::config::DEFAULT_DIRECTORY;
 
 pub(super) use dispatch::{Invocation, parse};
+pub(super) use key::{Chosen, KeyStatus, KeyVerb, Listed};
 
 const USAGE: &str = "drover [OPTIONS] TARGET FUNCTION [ARG…] [KEY=VALUE…]
        drover [OPTIONS] COMMAND …";
@@ -219,7 +221,7 @@ pub(super) struct Target {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Verb {
-    /// Which devices may connect: list, accept, reject, revoke, import a station's manifest
+    /// Which devices may connect: accept, reject, revoke or delete their keys, import manifests
     #[command(visible_alias = "keys")]
     Key {
         #[command(subcommand)]
@@ -269,39 +271,6 @@ pub(super) enum Verb {
         /// bash, zsh, fish, elvish or powershell
         shell: Shell,
     },
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub(super) enum KeyVerb {
-    /// All ids by their status
-    List,
-    /// One key: its fingerprint, station, manifest and status
-    Show {
-        /// The minion's id
-        id: String,
-    },
-    /// Let minions in: those that wait, and those that were rejected
-    Accept(Ids),
-    /// Turn minions away; open connections are cut
-    Reject(Ids),
-    /// Never let these certificates in again; open connections are cut
-    Revoke(Ids),
-    /// Forget minions; no manifest known so far brings them back
-    Delete(Ids),
-    /// Register the devices of a station's signed manifest
-    Import {
-        /// The file that `drover-enrol manifest` wrote
-        file: PathBuf,
-    },
-}
-
-#[derive(Debug, Clone, Args)]
-pub(super) struct Ids {
-    /// An id, or a glob on ids
-    pub(super) id: String,
-    /// Do not ask
-    #[arg(short, long)]
-    pub(super) yes: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -1,17 +1,14 @@
 //! `drover key`: which devices may connect.
 
-use std::{
-    io::{self, BufRead as _, IsTerminal as _},
-    path::Path,
-};
+mod change;
+mod import;
 
-use bytes::Bytes;
 use drover_proto::glob;
 use serde_json::{Map, Value};
 
 use super::{
     Outcome,
-    arguments::{Format, Ids, KeyVerb},
+    arguments::{Format, KeyStatus, KeyVerb, Listed},
     client::{Client, segment},
     failure::Failure,
     job::ids,
@@ -21,196 +18,63 @@ use super::{
         table::{cell, render},
     },
 };
-
-const STATUSES: [&str; 4] = ["accepted", "pending", "rejected", "revoked"];
+use change::Change;
 
 pub(super) async fn run(
-    mut client: Client,
+    client: Client,
     printer: &Printer,
     verb: &KeyVerb,
 ) -> Result<Outcome, Failure> {
     match verb {
-        KeyVerb::List => {
-            let keys = client.get("/v1/keys").await?;
-            printer.print(&keys, Format::Table, keys_table)?;
-            Ok(Outcome::Success)
-        }
-        KeyVerb::Show { id } => {
-            let key = client.get(&format!("/v1/keys/{}", segment(id))).await?;
-            printer.print(&key, Format::Nested, |value, style| {
-                let rows = value.as_object().into_iter().flatten();
-                render(
-                    &["key", "value"],
-                    rows.map(|(name, value)| vec![name.clone(), cell(value)]),
-                    style,
-                )
-            })?;
-            Ok(Outcome::Success)
-        }
-        KeyVerb::Accept(ids) => change(client, printer, Change::Accept, ids).await,
-        KeyVerb::Reject(ids) => change(client, printer, Change::Reject, ids).await,
-        KeyVerb::Revoke(ids) => change(client, printer, Change::Revoke, ids).await,
-        KeyVerb::Delete(ids) => change(client, printer, Change::Delete, ids).await,
-        KeyVerb::Import { file } => import(client, printer, file).await,
+        KeyVerb::List(listed) => list(client, printer, listed).await,
+        KeyVerb::Show { id } => show(client, printer, id).await,
+        KeyVerb::Accept(chosen) => change::run(client, printer, Change::Accept, chosen).await,
+        KeyVerb::Reject(chosen) => change::run(client, printer, Change::Reject, chosen).await,
+        KeyVerb::Revoke(chosen) => change::run(client, printer, Change::Revoke, chosen).await,
+        KeyVerb::Delete(chosen) => change::run(client, printer, Change::Delete, chosen).await,
+        KeyVerb::Import { file } => import::run(client, printer, file).await,
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Accept,
-    Reject,
-    Revoke,
-    Delete,
-}
-
-impl Change {
-    const fn verb(self) -> &'static str {
-        match self {
-            Self::Accept => "accept",
-            Self::Reject => "reject",
-            Self::Revoke => "revoke",
-            Self::Delete => "delete",
-        }
-    }
-
-    const fn done(self) -> &'static str {
-        match self {
-            Self::Accept => "accepted",
-            Self::Reject => "rejected",
-            Self::Revoke => "revoked",
-            Self::Delete => "deleted",
-        }
-    }
-
-    /// The statuses that a glob reaches. A revoked key is only touched by its full id.
-    const fn reach(self) -> &'static [&'static str] {
-        match self {
-            Self::Accept => &["pending", "rejected"],
-            Self::Reject => &["pending", "accepted"],
-            Self::Revoke | Self::Delete => &["pending", "accepted", "rejected"],
-        }
-    }
-}
-
-async fn change(
-    mut client: Client,
-    printer: &Printer,
-    change: Change,
-    ids: &Ids,
-) -> Result<Outcome, Failure> {
-    let matched = if glob::is_pattern(&ids.id) {
-        matching(&client.get("/v1/keys").await?, change, &ids.id)
-    } else {
-        vec![ids.id.clone()]
-    };
-    if matched.is_empty() {
-        printer.print(&Value::Object(Map::new()), Format::Quiet, |_, _| String::new())?;
-        let reach = change.reach().join(" or ");
-        printer.note(&format!("no key that is {reach} matches `{}`", ids.id));
+async fn list(mut client: Client, printer: &Printer, listed: &Listed) -> Result<Outcome, Failure> {
+    let keys = chosen(&client.get("/v1/keys").await?, listed);
+    printer.print(&keys, Format::Table, keys_table)?;
+    let is_empty = || KeyStatus::ALL.iter().all(|status| ids(&keys[status.word()]).is_empty());
+    if !listed.ids.is_empty() && is_empty() {
+        printer.note(&format!("no key matches `{}`", listed.ids.join("`, `")));
         return Ok(Outcome::NothingMatched);
-    }
-    if !ids.yes && !confirmed(printer, change, &matched)? {
-        printer.note("nothing was changed");
-        return Ok(Outcome::Failed);
-    }
-    let mut keys = Map::new();
-    for id in &matched {
-        let path = format!("/v1/keys/{}", segment(id));
-        let key = if change == Change::Delete {
-            client.delete(&path).await?
-        } else {
-            client.post(&format!("{path}/{}", change.verb()), &Value::Object(Map::new())).await?
-        };
-        keys.insert(id.clone(), key);
-    }
-    let sentences = |_: &Value, _: Style| -> String {
-        matched.iter().map(|id| format!("{id} is {}\n", change.done())).collect()
-    };
-    match printer.format_or(Format::Table) {
-        Format::Nested | Format::Txt => printer.text(&sentences(&Value::Null, printer.style()))?,
-        Format::Json | Format::Yaml | Format::Table | Format::Quiet => {
-            printer.print(&Value::Object(keys), Format::Table, sentences)?;
-        }
     }
     Ok(Outcome::Success)
 }
 
-fn matching(keys: &Value, change: Change, pattern: &str) -> Vec<String> {
-    let mut matched: Vec<String> = change
-        .reach()
-        .iter()
-        .flat_map(|status| ids(&keys[status]))
-        .filter(|id| glob::matches(pattern, id))
-        .collect();
-    matched.sort_unstable();
-    matched
-}
-
-/// People are asked; scripts meant what they said.
-fn confirmed(printer: &Printer, change: Change, ids: &[String]) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(true);
-    }
-    printer.note(&format!("to {}:", change.verb()));
-    for id in ids {
-        printer.note(&format!("  {id}"));
-    }
-    eprint!("proceed? [y/N] ");
-    let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::failed("cannot read the answer").because(error))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
-}
-
-async fn import(mut client: Client, printer: &Printer, file: &Path) -> Result<Outcome, Failure> {
-    let manifest = std::fs::read(file).map_err(|error| {
-        Failure::wrong(format!("cannot read `{}`", file.display()))
-            .because(error)
-            .hint("`drover-enrol manifest --station DIR --out FILE` writes one")
-    })?;
-    let told = client.post_file("/v1/manifests", Bytes::from(manifest)).await?;
-    let report = report(&told);
-    printer.print(&report, Format::Table, imported)?;
-    let refused = report["refused"].as_array().map_or(&[][..], Vec::as_slice);
-    for one in refused {
-        printer.note(&format!("{}: {}", cell(&one["id"]), cell(&one["reason"])));
-    }
-    if refused.is_empty() {
-        return Ok(Outcome::Success);
-    }
-    if let Some(hint) = told["hint"].as_str() {
-        printer.note(&format!("hint: {hint}"));
-    }
-    Ok(Outcome::Failed)
-}
-
-/// What became of each device, without the words that a refusal brings along.
-fn report(told: &Value) -> Value {
-    let parts = ["station", "number", "registered", "known", "refused"];
-    parts.into_iter().map(|part| (part.to_owned(), told[part].clone())).collect()
-}
-
-fn imported(told: &Value, _: Style) -> String {
-    let refused = match told["refused"].as_array().map_or(0, Vec::len) {
-        0 => String::new(),
-        refused => format!(", {refused} refused"),
+/// The keys that were asked for, by status; a status that was not asked for is empty.
+fn chosen(keys: &Value, listed: &Listed) -> Value {
+    let is_meant = |id: &str| {
+        listed.ids.is_empty() || listed.ids.iter().any(|pattern| glob::matches(pattern, id))
     };
-    format!(
-        "manifest {} of station {}: {} registered, {} known before{refused}\n",
-        cell(&told["number"]),
-        cell(&told["station"]),
-        ids(&told["registered"]).len(),
-        ids(&told["known"]).len(),
-    )
+    let chosen = KeyStatus::ALL.into_iter().map(|status| {
+        let is_asked_for = listed.status.is_empty() || listed.status.contains(&status);
+        let ids = if is_asked_for { ids(&keys[status.word()]) } else { Vec::new() };
+        let ids: Vec<_> = ids.into_iter().filter(|id| is_meant(id)).collect();
+        (status.word().to_owned(), Value::from(ids))
+    });
+    Value::Object(chosen.collect::<Map<_, _>>())
+}
+
+async fn show(mut client: Client, printer: &Printer, id: &str) -> Result<Outcome, Failure> {
+    let key = client.get(&format!("/v1/keys/{}", segment(id))).await?;
+    printer.print(&key, Format::Nested, |value, style| {
+        let rows = value.as_object().into_iter().flatten();
+        render(&["key", "value"], rows.map(|(name, value)| vec![name.clone(), cell(value)]), style)
+    })?;
+    Ok(Outcome::Success)
 }
 
 fn keys_table(keys: &Value, style: Style) -> String {
-    let rows = STATUSES.iter().flat_map(|status| {
-        let mut ids = ids(&keys[status]);
+    let rows = KeyStatus::ALL.iter().flat_map(|status| {
+        let mut ids = ids(&keys[status.word()]);
         ids.sort_unstable();
-        ids.into_iter().map(|id| vec![id, (*status).to_owned()])
+        ids.into_iter().map(|id| vec![id, status.word().to_owned()])
     });
     render(&["minion", "key"], rows, style)
 }
@@ -230,14 +94,6 @@ mod tests {
     }
 
     #[test]
-    fn a_glob_reaches_what_the_verb_is_for() {
-        let matched = |change| matching(&keys(), change, "rfid-*").join(" ");
-        assert_eq!(matched(Change::Accept), "rfid-3 rfid-4");
-        assert_eq!(matched(Change::Reject), "rfid-1 rfid-2 rfid-3");
-        assert_eq!(matched(Change::Revoke), "rfid-1 rfid-2 rfid-3 rfid-4");
-    }
-
-    #[test]
     fn keys_are_listed_by_status() {
         assert_snapshot!(keys_table(&keys(), Style::default()), @"
         minion  key
@@ -251,20 +107,18 @@ mod tests {
     }
 
     #[test]
-    fn an_import_is_told_in_a_sentence() {
-        let told = json!({ "station": "line-1", "number": 3, "registered": ["a", "b"], "known": [], "refused": [] });
-        assert_snapshot!(imported(&told, Style::default()), @"manifest 3 of station line-1: 2 registered, 0 known before");
-    }
-
-    #[test]
-    fn an_import_with_a_refused_device_tells_of_the_others_too() {
-        let told = json!({
-            "message": "1 device of the manifest is refused", "hint": "delete it",
-            "station": "line-1", "number": 3, "registered": ["a"], "known": [],
-            "refused": [{ "id": "b", "reason": "it was deleted" }],
-        });
-        let report = report(&told);
-        assert!(report["message"].is_null() && report["refused"][0]["id"] == "b", "{report}");
-        assert_snapshot!(imported(&report, Style::default()), @"manifest 3 of station line-1: 1 registered, 0 known before, 1 refused");
+    fn a_list_is_of_the_globs_and_statuses_that_were_asked_for() {
+        let listed = |ids: &[&str], status: &[KeyStatus]| {
+            let ids = ids.iter().map(|&id| id.to_owned()).collect();
+            chosen(&keys(), &Listed { ids, status: status.to_vec() })
+        };
+        let some = listed(&["rfid-3", "gate-*", "rfid-5"], &[]);
+        let expected = json!({ "accepted": [], "pending": ["rfid-3", "gate-1"], "rejected": [], "revoked": ["rfid-5"] });
+        assert_eq!(some, expected);
+        let rejected = listed(&["rfid-*"], &[KeyStatus::Rejected]);
+        assert_eq!(
+            rejected,
+            json!({ "accepted": [], "pending": [], "rejected": ["rfid-4"], "revoked": [] })
+        );
     }
 }

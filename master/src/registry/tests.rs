@@ -12,7 +12,7 @@ use rustls_pki_types::UnixTime;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::Retention;
+use crate::store::{Retention, StoreError};
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
@@ -82,8 +82,9 @@ impl Fixture {
     }
 
     async fn change(&self, device: &MinionCertificate, verb: Verb) -> Result<Status, String> {
-        let changed = self.registry.change(&device.id, verb, NOW).await;
-        changed.map(|entry| entry.status).map_err(|error| error.to_string())
+        let ids = std::slice::from_ref(&device.id);
+        let changed = self.registry.change(ids, verb, None, NOW).await.remove(0).1;
+        changed.map(|changed| changed.entry.status).map_err(|error| error.to_string())
     }
 
     async fn import(
@@ -185,10 +186,10 @@ async fn an_operator_accepts_rejects_and_accepts_again() {
     fixture.tags(1).await;
     assert_eq!(fixture.change(&device, Verb::Accept).await, Ok(Status::Accepted));
     assert_eq!(fixture.admit(&device), Ok(()));
-    assert!(fixture.registry.accepts(&device, NOW));
+    assert!(fixture.registry.scope(&device, NOW).is_some());
     assert_eq!(fixture.change(&device, Verb::Reject).await, Ok(Status::Rejected));
     assert!(
-        !fixture.registry.accepts(&device, NOW),
+        fixture.registry.scope(&device, NOW).is_none(),
         "also one that is through the gateway already"
     );
     assert_eq!(fixture.change(&device, Verb::Accept).await, Ok(Status::Accepted));
@@ -220,4 +221,48 @@ async fn a_list_tells_a_rejected_minion_from_one_that_nobody_knows() {
     assert_eq!(matched.minions, [good.id]);
     assert_eq!(matched.unknown, ["gone"]);
     assert_eq!(matched.not_accepted.into_iter().collect::<Vec<_>>(), [(bad.id, Status::Rejected)]);
+}
+
+#[tokio::test]
+async fn what_is_done_to_many_keys_is_told_of_each() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
+    let devices = ["a", "b"].map(|id| factory.device(id));
+    for device in &devices {
+        fixture.admit(device).unwrap();
+    }
+    // A newcomer that is changed before it is stored is stored as it then is.
+    fixture.tags(2).await;
+    fixture.change(&devices[1], Verb::Revoke).await.unwrap();
+    fixture.tags(3).await;
+    let ids = ["a", "nobody", "b", "a"].map(|id| id.parse().unwrap());
+    let changed = fixture.registry.change(&ids, Verb::Reject, Some("stolen"), NOW).await;
+    let told: Vec<_> = changed
+        .into_iter()
+        .map(|(_, changed)| match changed {
+            Ok(Changed { was, entry }) => format!("{} -> {}", was.word(), entry.status.word()),
+            Err(error) => error.to_string(),
+        })
+        .collect();
+    let revoked = "`b` is revoked, which cannot be taken back";
+    assert_eq!(told, ["accepted -> rejected", "there is no minion `nobody`", revoked]);
+    let events = fixture.store.events(3, 10).await.unwrap();
+    assert_eq!(events.len(), 1, "one that stays as it is makes no event");
+    assert_eq!((events[0].tag.as_str(), &events[0].data["reason"]), ("drover/key/a/rejected", &json!("stolen")));
+    let accepted = fixture.registry.change(&ids[..1], Verb::Accept, None, NOW).await.remove(0).1;
+    assert_eq!(accepted.unwrap().entry.reason, None, "the reason goes with what it was for");
+}
+
+#[tokio::test]
+async fn the_reason_of_a_revocation_is_kept_and_may_be_given_later() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
+    let device = factory.device("a");
+    fixture.admit(&device).unwrap();
+    fixture.tags(1).await;
+    let ids = std::slice::from_ref(&device.id);
+    for (reason, kept) in [(None, None), (Some("lost at sea"), Some("lost at sea")), (None, Some("lost at sea"))] {
+        let changed = fixture.registry.change(ids, Verb::Revoke, reason, NOW).await.remove(0).1;
+        assert_eq!(changed.unwrap().entry.reason.as_deref(), kept);
+    }
+    assert_eq!(fixture.tags(2).await, ["drover/key/a/accepted", "drover/key/a/revoked"]);
+    assert_eq!(fixture.stored().await[0].reason.as_deref(), Some("lost at sea"));
 }

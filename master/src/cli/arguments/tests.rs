@@ -57,7 +57,7 @@ fn functions_are_called_as_salt_calls_them() {
 
 #[test]
 fn a_minion_whose_id_is_a_verb_is_reached_by_a_list() {
-    assert!(matches!(verb("key list"), Verb::Key { verb: KeyVerb::List }));
+    assert!(matches!(verb("key list"), Verb::Key { verb: KeyVerb::List(_) }));
     assert_eq!(call("-L key test.ping").target.as_deref(), Some("key"));
     assert_eq!(call("-Lt 3 key test.ping").function.as_deref(), Some("test.ping"));
     assert!(matches!(verb("--out json -c dir minions -G role:rfid"), Verb::Minions { .. }));

@@ -1,0 +1,101 @@
+//! The grammar of `drover key`: which devices may connect.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Debug, Clone, Subcommand)]
+pub(in crate::cli) enum KeyVerb {
+    /// Ids by their status
+    List(Listed),
+    /// One key: its fingerprint, station, manifest and status
+    Show {
+        /// The minion's id
+        id: String,
+    },
+    /// Let minions in: those that wait, and those that were rejected
+    ///
+    /// A glob reaches keys that are pending or rejected, --all those that are pending, as `salt-key -A`.
+    Accept(Chosen),
+    /// Turn minions away until they are accepted again; open connections are cut
+    ///
+    /// A glob reaches keys that are pending or accepted, --all those that are pending, as `salt-key -R`.
+    Reject(Chosen),
+    /// Never let these devices in again, whatever certificates they have; open connections are cut
+    ///
+    /// There is no way back: the device is enrolled again with a new key, and its id deleted before. A glob and --all reach
+    /// every key that is not revoked.
+    Revoke(Chosen),
+    /// Forget minions; no manifest known so far brings them back
+    ///
+    /// A glob and --all reach every key but the revoked ones, which are deleted by their whole id alone.
+    Delete(Chosen),
+    /// Register the devices of a station's signed manifest
+    Import {
+        /// The file that `drover-enrol manifest` wrote
+        file: PathBuf,
+    },
+}
+
+/// Which keys are listed.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Listed {
+    /// Ids, or globs on ids [default: all]
+    #[arg(value_name = "ID")]
+    pub(in crate::cli) ids: Vec<String>,
+    /// Only keys with this status; may be given several times
+    #[arg(short, long, value_name = "STATUS")]
+    pub(in crate::cli) status: Vec<KeyStatus>,
+}
+
+/// A key's status, also by the words that `salt-key --list` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum KeyStatus {
+    /// May connect
+    #[value(alias = "acc")]
+    Accepted,
+    /// Waits for a manifest or an operator
+    #[value(aliases = ["pre", "un", "unaccepted"])]
+    Pending,
+    /// Turned away
+    #[value(alias = "rej")]
+    Rejected,
+    /// Never again
+    #[value(alias = "rev")]
+    Revoked,
+}
+
+impl KeyStatus {
+    pub(in crate::cli) const ALL: [Self; 4] =
+        [Self::Accepted, Self::Pending, Self::Rejected, Self::Revoked];
+
+    /// As the API writes it.
+    pub(in crate::cli) const fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Pending => "pending",
+            Self::Rejected => "rejected",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// Which keys something is done to.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Chosen {
+    /// Ids, or globs on ids
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub(in crate::cli) ids: Vec<String>,
+    /// All of them; which those are is said above
+    #[arg(short, long)]
+    pub(in crate::cli) all: bool,
+    /// Do not ask; needed for several keys where no terminal is
+    #[arg(short, long)]
+    pub(in crate::cli) yes: bool,
+    /// Why: kept with the key, and in the event
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) reason: Option<String>,
+    /// Show what would be changed, and change nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(in crate::cli) dry_run: bool,
+}
