@@ -8,7 +8,7 @@ use drover_pki::{Authority, key_file, passphrase::PassphraseSource};
 use drover_proto::{
     session::REQUEST_WINDOW,
     tunnel::{
-        Gateway, GatewayConfig, Identity,
+        Gateway, GatewayConfig,
         descriptors::{self, DescriptorLimit},
         socket,
     },
@@ -31,6 +31,7 @@ use crate::{
     crl::CrlTask,
     files::Files,
     hub::{HubParts, HubTask},
+    identity::{IdentityTask, OwnCertificate},
     jobs::JobLimits,
     master::{Master, Parts},
     operational::Operational,
@@ -83,11 +84,6 @@ pub async fn run(plan: Plan) -> Result<()> {
     let started = Now::read();
     let mut stop = stop_signals()?;
     let limit = descriptors::raise_limit();
-    let file = |name: &str| read(&config.pki_dir.join(name));
-    let identity =
-        Identity::from_pem(&file("master.crt")?, &file("master.key")?).with_context(|| {
-            format!("load the master's identity from `{}`", config.pki_dir.display())
-        })?;
     let root = config.pki_dir.join("root.crt");
     let anchors = drover_pki::file::read_anchors(&root)
         .with_context(|| format!("load the roots from `{}`", root.display()))?;
@@ -95,6 +91,19 @@ pub async fn run(plan: Plan) -> Result<()> {
     let store = Store::open(&config.data_dir, config.retention)?;
     let (registry, newcomers) = Registry::open(store.clone(), config.acceptance)?;
     let fleet_ca = fleet_ca(&config.pki_dir);
+    let certificate = OwnCertificate::new(
+        &config.pki_dir,
+        config.name.clone(),
+        config.master_validity,
+        anchors.clone(),
+    );
+    let own = certificate.take_up(fleet_ca.as_deref(), started.wall).with_context(|| {
+        format!(
+            "load the master's identity from `{}`, which `drover-enrol init-fleet` makes",
+            config.pki_dir.display()
+        )
+    })?;
+    let identity = own.identity(&[])?;
     let (crl, crl_task) = CrlTask::open(
         store.clone(),
         config.pki_dir.clone(),
@@ -136,6 +145,14 @@ pub async fn run(plan: Plan) -> Result<()> {
     )?;
     let (gateway, connections) = gateway.start();
     registry.set_gateway(gateway.clone());
+    let (identity_task, identity) = IdentityTask::new(
+        certificate,
+        own,
+        Vec::new(),
+        operational.clone(),
+        gateway.clone(),
+        store.clone(),
+    );
     let (requests, asked) = mpsc::channel(CONNECTIONS * REQUEST_WINDOW);
     let (hub_task, hub) = HubTask::open(HubParts {
         store: store.clone(),
@@ -152,7 +169,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         Files::new(config.file_roots.clone()),
         pillars.clone(),
         registry.clone(),
-        operational,
+        operational.clone(),
         hub.clone(),
     );
     let master = Master::new(Parts {
@@ -161,6 +178,8 @@ pub async fn run(plan: Plan) -> Result<()> {
         store: store.clone(),
         registry,
         crl,
+        operational,
+        identity,
         hub: hub.clone(),
         presence,
         pillars,
@@ -176,6 +195,7 @@ pub async fn run(plan: Plan) -> Result<()> {
     tasks.essential("the hub", hub_task.run());
     tasks.essential("presence", presence_task.run());
     tasks.essential("the registry", newcomers.run());
+    tasks.essential("the master's certificate", identity_task.run());
     tasks.essential("the revocation lists", crl_task.run());
     tasks.essential("the reactor", reactor.run());
     tasks.essential("the event bus", publisher.run());
@@ -232,7 +252,9 @@ async fn expire(store: Store) -> Result<(), StoreError> {
 /// The authority that issues, where its key is here: a master without it lets minions in all the same.
 fn fleet_ca(pki_dir: &Path) -> Option<Arc<Authority>> {
     if !pki_dir.join("fleet-ca.key").exists() {
-        tracing::info!("no `fleet-ca.key`: this master signs no certificates and no revocation list");
+        tracing::info!(
+            "no `fleet-ca.key`: this master signs no certificates and no revocation list"
+        );
         return None;
     }
     match key_file::read_authority(pki_dir, "fleet-ca", &PassphraseSource::nowhere()) {
@@ -254,21 +276,23 @@ fn announce(master: &Master, limit: DescriptorLimit) {
         "drover-master {} listens",
         env!("CARGO_PKG_VERSION")
     );
+    match master.operational.validity() {
+        Some(validity) => {
+            tracing::info!(
+                days = validity.as_secs_f64() / 86_400.0,
+                "operational certificates are issued"
+            );
+        }
+        None => tracing::warn!(
+            "no operational certificates are issued: minions live by their birth certificates, which do not end"
+        ),
+    }
     match (limit.descriptors, limit.connections()) {
         (Some(descriptors), Some(minions)) => {
             tracing::info!(descriptors, minions, "RLIMIT_NOFILE carries so many connected minions");
         }
         (None, _) | (_, None) => tracing::info!("RLIMIT_NOFILE is unlimited"),
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| {
-        format!(
-            "read `{}`; `drover-enrol init-fleet` makes the master's pki directory",
-            path.display()
-        )
-    })
 }
 
 /// The parts that run, by name.

@@ -10,6 +10,7 @@ pub mod crl;
 pub mod daemon;
 pub mod files;
 pub mod hub;
+pub mod identity;
 pub mod jobs;
 pub mod master;
 pub mod operational;

@@ -21,6 +21,8 @@ use crate::{
     config::Config,
     crl::CrlHandle,
     hub::{HubHandle, StartError, Started},
+    identity::IdentityHandle,
+    operational::Operational,
     pillar::Pillars,
     presence::PresenceHandle,
     reactor::{EffectError, Effects},
@@ -46,6 +48,10 @@ pub struct Parts {
     pub registry: Registry,
     /// What is revoked, for others to read.
     pub crl: CrlHandle,
+    /// Issues devices' certificates.
+    pub operational: Operational,
+    /// Keeps the master's own certificate.
+    pub identity: IdentityHandle,
     /// Sessions and jobs.
     pub hub: HubHandle,
     /// Who is there.

@@ -6,9 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use drover_proto::{
     MinionId,
-    message::{
-        Certificate, CertificateRequest, Pillar, PillarRequest, RequestFailed, TreeRequest,
-    },
+    message::{Certificate, CertificateRequest, Pillar, PillarRequest, RequestFailed, TreeRequest},
     session::master::{Reply, Request},
     tunnel::ConnectionId,
 };
