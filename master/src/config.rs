@@ -11,6 +11,7 @@ use std::{
 
 use drover_pki::{
     MasterName,
+    host::Host,
     profile::{LDEVID_VALIDITY, YEAR},
 };
 use drover_proto::{
@@ -25,7 +26,10 @@ use drover_states::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::store::Retention;
+use crate::{
+    est::{EstConfig, EstLimits},
+    store::Retention,
+};
 
 mod section;
 
@@ -55,6 +59,8 @@ pub struct Config {
     pub acceptance: Acceptance,
     /// `master.crt`, `master.key`, `fleet-ca.crt`, `fleet-ca.key` and `root.crt`.
     pub pki_dir: PathBuf,
+    /// Whose first line opens `fleet-ca.key`, or is the PIN of the token that it names.
+    pub passphrase_file: Option<PathBuf>,
     /// The store.
     pub data_dir: PathBuf,
     /// Sockets.
@@ -87,6 +93,8 @@ pub struct Config {
     pub master_validity: Duration,
     /// How long a revocation list is valid; it is made anew half-way.
     pub crl_validity: Duration,
+    /// Where EST is served; `None` for a master that does not.
+    pub est: Option<EstConfig>,
     /// How much is logged, as `tracing` reads it.
     pub log_level: String,
     /// Who may use the API's socket, beside the master's own user.
@@ -124,6 +132,7 @@ impl Config {
                 .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
             acceptance: settings.take("acceptance", acceptance)?.unwrap_or(Acceptance::Registered),
             pki_dir: settings.place("pki_dir", "/etc/drover/pki", "pki")?,
+            passphrase_file: settings.path("passphrase_file")?,
             data_dir: settings.place("data_dir", "/var/lib/drover/master", "data")?,
             run_dir: settings.place("run_dir", "/run/drover/master", "run")?,
             file_roots: settings
@@ -156,6 +165,7 @@ impl Config {
             crl_validity: settings
                 .duration("crl_validity")?
                 .unwrap_or(Duration::from_secs(7 * 86_400)),
+            est: est(&mut settings, root.as_ref(), text)?,
             log_level: settings.log_level("log_level")?.unwrap_or_else(|| "info".to_owned()),
             group: settings.text("group")?.unwrap_or_else(|| "drover".to_owned()),
             gateway: gateway(&mut settings)?,
@@ -185,6 +195,45 @@ fn gateway(settings: &mut Settings<'_>) -> Result<GatewayLimits, Diagnostic> {
         first_message: settings.duration("hello_timeout")?.unwrap_or(limits.first_message),
         ..limits
     })
+}
+
+/// EST is served where there is an address for it. Its certificate has the names that clients call it by.
+fn est(
+    settings: &mut Settings<'_>,
+    root: Option<&Node>,
+    text: &str,
+) -> Result<Option<EstConfig>, Diagnostic> {
+    let listen = settings.take("est_listen", est_address)?;
+    let mut names = settings.take("est_names", hosts)?.unwrap_or_default();
+    let limits = EstLimits::default();
+    let connections = settings.count("est_connections")?.unwrap_or(limits.connections);
+    let Some(listen) = listen else { return Ok(None) };
+    if names.is_empty() && listen.ip().is_unspecified() {
+        let wrong = Diagnostic::new("`est_listen` is on all addresses, and `est_names` is missing");
+        let wrong = match position_of(root, &["est_listen"]) {
+            Some(position) => wrong.at(text, position.line, Some(position.column)),
+            None => wrong,
+        };
+        return Err(wrong.hint(
+            "name what clients call this master, such as `est_names: [est.example.com, 192.0.2.1]`",
+        ));
+    }
+    if names.is_empty() {
+        names.push(Host::Address(listen.ip()));
+    }
+    Ok(Some(EstConfig { listen, names, limits: EstLimits { connections, ..limits } }))
+}
+
+fn est_address(node: &Node) -> Result<SocketAddr, &'static str> {
+    let text = node.as_str().unwrap_or_default();
+    text.parse().map_err(|_| "an address and a port to listen on, such as `127.0.0.1:8443`")
+}
+
+fn hosts(node: &Node) -> Result<Vec<Host>, &'static str> {
+    const WANTED: &str = "a list of DNS names and IP addresses";
+    let Data::Sequence(items) = &node.data else { return Err(WANTED) };
+    let host = |item: &Node| item.as_str().and_then(|text| text.parse().ok()).ok_or(WANTED);
+    items.iter().map(host).collect()
 }
 
 fn default_name() -> MasterName {

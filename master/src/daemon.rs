@@ -29,6 +29,7 @@ use crate::{
     clock::Now,
     config::Config,
     crl::CrlTask,
+    est::{EstParts, EstTask},
     files::Files,
     hub::{HubParts, HubTask},
     identity::{IdentityTask, OwnCertificate},
@@ -53,16 +54,17 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// A configuration of which every section is read.
 pub struct Plan {
     config: Config,
+    passphrase: PassphraseSource,
     rules: Rules,
     bridges: Vec<Bridge>,
 }
 
 impl Plan {
-    /// Reads the sections whose owners are parts of the master.
+    /// Reads the sections whose owners are parts of the master. The passphrase is the fleet CA's.
     ///
     /// # Errors
     /// When something in one is wrong, with its place.
-    pub fn of(config: Config) -> Result<Self, Diagnostic> {
+    pub fn of(config: Config, passphrase: PassphraseSource) -> Result<Self, Diagnostic> {
         let rules = match &config.reactor {
             Some(section) => Rules::read(section, config.file_roots.clone())?,
             None => Rules::none(),
@@ -71,7 +73,7 @@ impl Plan {
             Some(section) => bridge::read(section)?,
             None => Vec::new(),
         };
-        Ok(Self { config, rules, bridges })
+        Ok(Self { config, passphrase, rules, bridges })
     }
 }
 
@@ -80,7 +82,7 @@ impl Plan {
 /// # Errors
 /// When it cannot start, or a part of it fails.
 pub async fn run(plan: Plan) -> Result<()> {
-    let Plan { config, rules, bridges } = plan;
+    let Plan { config, passphrase, rules, bridges } = plan;
     let started = Now::read();
     let mut stop = stop_signals()?;
     let limit = descriptors::raise_limit();
@@ -90,7 +92,7 @@ pub async fn run(plan: Plan) -> Result<()> {
 
     let store = Store::open(&config.data_dir, config.retention)?;
     let (registry, newcomers) = Registry::open(store.clone(), config.acceptance)?;
-    let fleet_ca = fleet_ca(&config.pki_dir);
+    let fleet_ca = fleet_ca(&config.pki_dir, &passphrase);
     let certificate = OwnCertificate::new(
         &config.pki_dir,
         config.name.clone(),
@@ -111,6 +113,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         fleet_ca.clone().into_iter().collect(),
     )
     .await?;
+    registry.set_crl(crl.clone());
     let operational = Operational::new(registry.clone(), config.ldevid_validity);
     operational.set_authority(fleet_ca);
     let (signs, signs_to_presence) = mpsc::channel(SIGNS);
@@ -172,12 +175,29 @@ pub async fn run(plan: Plan) -> Result<()> {
         operational.clone(),
         hub.clone(),
     );
+    let mut tasks = Tasks::default();
+    let est = match &config.est {
+        Some(est) => {
+            let (handle, task) = EstTask::bind(EstParts {
+                config: est.clone(),
+                anchors: anchors.clone(),
+                registry: registry.clone(),
+                operational: operational.clone(),
+                crl: crl.clone(),
+            })
+            .await?;
+            tasks.essential("EST", task.run());
+            Some(handle)
+        }
+        None => None,
+    };
     let master = Master::new(Parts {
         listen: gateway.local_addr(),
         anchors,
         store: store.clone(),
         registry,
         crl,
+        est,
         operational,
         identity,
         hub: hub.clone(),
@@ -190,7 +210,6 @@ pub async fn run(plan: Plan) -> Result<()> {
     let reactor =
         ReactorTask::new(store.clone(), master.clone(), rules, config.reactor_rate).await?;
 
-    let mut tasks = Tasks::default();
     // The store has failed, or a part has: the master ends, and whoever keeps it starts it again.
     tasks.essential("the hub", hub_task.run());
     tasks.essential("presence", presence_task.run());
@@ -250,14 +269,14 @@ async fn expire(store: Store) -> Result<(), StoreError> {
 }
 
 /// The authority that issues, where its key is here: a master without it lets minions in all the same.
-fn fleet_ca(pki_dir: &Path) -> Option<Arc<Authority>> {
+fn fleet_ca(pki_dir: &Path, passphrase: &PassphraseSource) -> Option<Arc<Authority>> {
     if !pki_dir.join("fleet-ca.key").exists() {
         tracing::info!(
             "no `fleet-ca.key`: this master signs no certificates and no revocation list"
         );
         return None;
     }
-    match key_file::read_authority(pki_dir, "fleet-ca", &PassphraseSource::nowhere()) {
+    match key_file::read_authority(pki_dir, "fleet-ca", passphrase) {
         Ok(authority) => Some(Arc::new(authority)),
         Err(error) => {
             let error = &error as &dyn std::error::Error;
@@ -286,6 +305,9 @@ fn announce(master: &Master, limit: DescriptorLimit) {
         None => tracing::warn!(
             "no operational certificates are issued: minions live by their birth certificates, which do not end"
         ),
+    }
+    if let Some(est) = &master.est {
+        tracing::info!(est = %est.local_addr(), "EST is served");
     }
     match (limit.descriptors, limit.connections()) {
         (Some(descriptors), Some(minions)) => {
@@ -377,7 +399,8 @@ mod tests {
     fn wrong_rules_and_bridges_are_refused_before_the_master_starts() {
         for text in ["reactor: {'*': [a.sls]}\n", "bridges: [{name: elk, type: soap}]\n"] {
             let config = Config::parse(text, Path::new("/x")).unwrap();
-            let wrong = Plan::of(config).err().unwrap().to_string();
+            let plan = Plan::of(config, PassphraseSource::nowhere());
+            let wrong = plan.err().unwrap().to_string();
             assert!(wrong.starts_with("/x/master.yml:1:"), "{wrong}");
         }
     }

@@ -7,6 +7,7 @@ use drover_master::{
     config::{Config, DEFAULT_DIRECTORY, log_level},
     daemon::{self, Plan},
 };
+use drover_pki::passphrase::PassphraseArguments;
 use tracing_subscriber::EnvFilter;
 
 /// Drover's master: minions connect to it, operators drive it with `drover`.
@@ -19,6 +20,9 @@ struct Arguments {
     /// error, warn, info, debug or trace; also by module, as `info,drover_proto=debug`
     #[arg(short, long, value_name = "LEVEL", value_parser = log_level)]
     log_level: Option<String>,
+    // The fleet CA's; where none is given, `passphrase_file` in master.yml, then the terminal.
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
 }
 
 fn main() -> ExitCode {
@@ -28,7 +32,8 @@ fn main() -> ExitCode {
         Err(error) => return fail(&anyhow::Error::new(error), 2),
     };
     let log_level = arguments.log_level.unwrap_or_else(|| config.log_level.clone());
-    let plan = match Plan::of(config) {
+    let passphrase = arguments.passphrase.source_or(config.passphrase_file.as_deref());
+    let plan = match Plan::of(config, passphrase) {
         Ok(plan) => plan,
         Err(wrong) => return fail(&anyhow::Error::msg(wrong), 2),
     };

@@ -17,12 +17,14 @@ fn the_documented_keys_are_read_and_paths_start_at_the_file() {
          file_roots:   {base: [states, /srv/more]}\npillar_roots: {base: [pillar]}\n\
          reactor: [{'drover/minion/*/start': [reactor/push-pending.sls]}]\n\
          nodegroups: {pilot: 'G@site:bne and rfid-*', two: [a, or, b]}\n\
-         bridges: [{name: elk, type: elasticsearch}]\npending_ttl: 2d\nevent_bytes: 4GiB\n",
+         bridges: [{name: elk, type: elasticsearch}]\npending_ttl: 2d\nevent_bytes: 4GiB\n\
+         passphrase_file: fleet-ca.pass\n",
     )
     .unwrap();
     assert_eq!((config.name.as_str(), config.listen.port()), ("north", 4600));
     assert_eq!(config.acceptance, Acceptance::Manual);
     assert_eq!(config.data_dir, Path::new("/d"));
+    assert_eq!(config.passphrase_file.as_deref(), Some(Path::new("/x/fleet-ca.pass")));
     assert_eq!(config.file_roots["base"], [Path::new("/x/states"), Path::new("/srv/more")]);
     assert_eq!(config.nodegroups["two"], "a or b");
     assert_eq!(config.pending_ttl, Duration::from_secs(172_800));
