@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod crl;
 pub mod daemon;
+pub mod est;
 pub mod files;
 pub mod hub;
 pub mod identity;

@@ -20,6 +20,7 @@ use crate::{
     clock::Now,
     config::Config,
     crl::CrlHandle,
+    est::EstHandle,
     hub::{HubHandle, StartError, Started},
     identity::IdentityHandle,
     operational::Operational,
@@ -48,6 +49,8 @@ pub struct Parts {
     pub registry: Registry,
     /// What is revoked, for others to read.
     pub crl: CrlHandle,
+    /// EST, where it is served.
+    pub est: Option<EstHandle>,
     /// Issues devices' certificates.
     pub operational: Operational,
     /// Keeps the master's own certificate.

@@ -25,4 +25,4 @@ pub use minion::{
     DEFAULT_PORT, Tunnel, TunnelClosed, TunnelConfig, TunnelError, TunnelFailure, TunnelLimits,
     TunnelReceiver, TunnelSender, connect,
 };
-pub use tls::{Identity, IdentityError};
+pub use tls::{Identity, IdentityError, refused};

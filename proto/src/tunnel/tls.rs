@@ -245,7 +245,8 @@ fn verify_signature(
 }
 
 /// Our reason inside rustls's error, so that the peer is sent the alert that fits and our log says why.
-fn refused(error: CertificateError) -> rustls::Error {
+#[must_use]
+pub fn refused(error: CertificateError) -> rustls::Error {
     use rustls::CertificateError as Alert;
     #[expect(clippy::wildcard_enum_match_arm, reason = "the others have no alert of their own")]
     let alert = match error {
