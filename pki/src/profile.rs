@@ -254,9 +254,15 @@ impl Profile {
     }
 }
 
-/// The first of a kind is named without a number.
+/// The first of a kind is named without a number. A common name has no more than 64 characters (RFC
+/// 5280 appendix A.1), so a long one is cut: who the certificate speaks for is its URI.
 fn numbered(name: &str, generation: u32) -> String {
-    if generation <= 1 { name.to_owned() } else { format!("{name} {generation}") }
+    if generation <= 1 {
+        return name.to_owned();
+    }
+    let number = format!(" {generation}");
+    let cut: String = name.chars().take(64 - number.len()).collect();
+    cut + &number
 }
 
 impl Subject {

@@ -1,0 +1,6 @@
+//! Identity for ten years: one file for each threat and each story, with real processes, and openssl and pkilint as
+//! the second opinion.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+
+mod lint;
