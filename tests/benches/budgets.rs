@@ -208,8 +208,8 @@ struct Simulator {
 impl Simulator {
     fn start(fleet: &Fleet, count: usize) -> Self {
         let arguments = [
-            "--station".to_owned(),
-            text(&fleet.path("stations/line-1")),
+            "--fleet-ca".to_owned(),
+            text(&fleet.path("master/pki")),
             "--root".to_owned(),
             text(&fleet.path("factory/root/root.crt")),
             "--master".to_owned(),

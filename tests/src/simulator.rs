@@ -11,19 +11,23 @@ use std::{
 };
 
 use anyhow::Context;
+use bytes::Bytes;
 use drover_pki::{
     MinionId, authority::Authority, file, key::PrivateKey, name::HardwareSerial,
-    pem_text::encode_certificates, verify::TrustAnchors,
+    verify::TrustAnchors,
 };
 use drover_proto::{
     id::BootId,
     job::{Job, Return},
-    message::{GrainSets, JobAccepted, OutboxItem, Roots},
+    message::{CertificateRequest, GrainSets, JobAccepted, OutboxItem, Roots, Scope},
     outbox::Outbox,
-    session::minion::{DialFailure, Disconnected, End, Established, Event, Greeting, Settings},
+    session::minion::{
+        Answer, DialFailure, Disconnected, End, Established, Event, Greeting, Request, Settings,
+    },
     tunnel::{self, Identity, Tunnel, TunnelConfig, TunnelFailure, TunnelLimits},
 };
 use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time};
 use uuid::Uuid;
@@ -31,8 +35,8 @@ use uuid::Uuid;
 /// What a simulated fleet is.
 #[derive(Debug, Clone)]
 pub struct Simulation {
-    /// The station's directory, whose authority issues the identities.
-    pub station: PathBuf,
+    /// What its minions come with.
+    pub issuer: Issuer,
     /// The fleet's root certificate.
     pub root: PathBuf,
     /// The master's address.
@@ -47,10 +51,23 @@ pub struct Simulation {
     pub retry: Option<Duration>,
 }
 
+/// Whose certificates a simulated fleet begins with.
+#[derive(Debug, Clone)]
+pub enum Issuer {
+    /// Operational ones, by the authority in the master's `pki_dir`: a fleet that has worked for a while.
+    FleetCa(PathBuf),
+    /// Birth certificates, by the authority in a station's directory: a fleet that comes for the first time.
+    Station(PathBuf),
+}
+
+/// For how long the operational certificates are valid that a simulated fleet begins with.
+const VALIDITY: Duration = Duration::from_secs(30 * 86_400);
+
 /// How the fleet is doing.
 #[derive(Debug, Default)]
 pub struct Tally {
     connected: AtomicUsize,
+    issued: AtomicUsize,
     answered: AtomicUsize,
 }
 
@@ -59,6 +76,12 @@ impl Tally {
     #[must_use]
     pub fn connected(&self) -> usize {
         self.connected.load(Ordering::Relaxed)
+    }
+
+    /// How many operational certificates the master has issued to the fleet.
+    #[must_use]
+    pub fn issued(&self) -> usize {
+        self.issued.load(Ordering::Relaxed)
     }
 
     /// How many jobs were answered.
@@ -73,9 +96,9 @@ impl Tally {
 /// The returned channel holds how many are connected, each time that it changes.
 ///
 /// # Errors
-/// When the station or the root cannot be read, or an identity cannot be issued.
+/// When the authority or the root cannot be read, or an identity cannot be issued.
 pub fn start(simulation: &Simulation) -> anyhow::Result<(Arc<Tally>, watch::Receiver<usize>)> {
-    let station = station(simulation)?;
+    let authority = authority(&simulation.issuer)?;
     let anchors = file::read_anchors(&simulation.root)
         .with_context(|| format!("read {}", simulation.root.display()))?;
     let anchors = Arc::new(anchors);
@@ -84,14 +107,13 @@ pub fn start(simulation: &Simulation) -> anyhow::Result<(Arc<Tally>, watch::Rece
     let changed = Arc::new(changed);
     for number in 1..=simulation.count {
         let minion = Minion {
-            identity: issue(simulation, &station, number)?,
             retry: simulation.retry,
             tally: Arc::clone(&tally),
             changed: Arc::clone(&changed),
         };
         let tunnel = TunnelConfig {
             masters: vec![simulation.master.clone()],
-            identity: minion.identity.clone(),
+            identity: issue(simulation, &authority, number)?,
             anchors: Arc::<TrustAnchors>::clone(&anchors),
             clock_floor: None,
             limits: TunnelLimits { handshake: Duration::from_secs(60), ..TunnelLimits::default() },
@@ -107,37 +129,48 @@ pub fn start(simulation: &Simulation) -> anyhow::Result<(Arc<Tally>, watch::Rece
     Ok((tally, connected))
 }
 
-fn station(simulation: &Simulation) -> anyhow::Result<Authority> {
-    let (certificate, key) = (simulation.station.join("ca.crt"), simulation.station.join("ca.key"));
+fn authority(issuer: &Issuer) -> anyhow::Result<Authority> {
+    let (directory, name) = match issuer {
+        Issuer::FleetCa(directory) => (directory, "fleet-ca"),
+        Issuer::Station(directory) => (directory, "ca"),
+    };
+    let file = |end| directory.join(format!("{name}.{end}"));
+    let (certificate, key) = (file("crt"), file("key"));
     let certificate = file::read_certificates(&certificate)
         .with_context(|| format!("read {}", certificate.display()))?
         .into_iter()
         .next()
-        .context("the station's certificate file is empty")?;
+        .context("the authority's certificate file is empty")?;
     let key = file::read_key(&key).with_context(|| format!("read {}", key.display()))?;
-    Authority::new(certificate, key).context("the station's certificate and key")
+    Authority::new(certificate, key).context("the authority's certificate and key")
 }
 
-fn issue(simulation: &Simulation, station: &Authority, number: usize) -> anyhow::Result<Identity> {
+fn issue(
+    simulation: &Simulation,
+    authority: &Authority,
+    number: usize,
+) -> anyhow::Result<Identity> {
     let id: MinionId = format!("{}{number:05}", simulation.prefix).parse().context("the ids")?;
     let serial: HardwareSerial = format!("SIM{number:05}").parse().context("the serial numbers")?;
     let key = PrivateKey::generate().context("a device's key")?;
-    let leaf = station
-        .issue_idevid(&id, &serial, key.public(), Timestamp::now())
-        .with_context(|| format!("the certificate of {id}"))?;
-    let chain = encode_certificates(&[leaf, station.der().clone()]);
-    Identity::from_pem(chain.as_bytes(), key.to_pem().as_bytes()).context("a device's identity")
+    let (public, wall) = (key.public(), Timestamp::now());
+    let leaf = match &simulation.issuer {
+        Issuer::FleetCa(_) => authority.issue_ldevid(&id, Some(&serial), public, VALIDITY, wall),
+        Issuer::Station(_) => authority.issue_idevid(&id, &serial, public, wall),
+    };
+    let leaf = leaf.with_context(|| format!("the certificate of {id}"))?;
+    Identity::from_der(vec![leaf, authority.der().clone()], key.to_rustls())
+        .context("a device's identity")
 }
 
 struct Minion {
-    identity: Identity,
     retry: Option<Duration>,
     tally: Arc<Tally>,
     changed: Arc<watch::Sender<usize>>,
 }
 
 impl Minion {
-    async fn live(self, tunnel: TunnelConfig, settings: Settings, number: usize) {
+    async fn live(self, mut tunnel: TunnelConfig, settings: Settings, number: usize) {
         let mut outbox = Outbox::default();
         let mut phase = Disconnected::new(settings, now());
         // The first attempts do not fall into one moment: a fleet is not switched on by one switch.
@@ -153,7 +186,8 @@ impl Minion {
                     let (grains, wall) = (grains(number), Timestamp::now());
                     let (greeting, hello) =
                         dialling.connected(grains, Roots::default(), wall, now());
-                    self.session(connection, greeting, hello, &mut outbox).await
+                    let first = (greeting, hello);
+                    self.session(connection, first, &mut outbox, &mut tunnel.identity).await
                 }
                 Err(error) => {
                     let failure = if matches!(error.cause, TunnelFailure::NotAccepted) {
@@ -170,9 +204,9 @@ impl Minion {
     async fn session(
         &self,
         mut connection: Tunnel,
-        greeting: Greeting,
-        hello: bytes::Bytes,
+        (greeting, hello): (Greeting, Bytes),
         outbox: &mut Outbox,
+        identity: &mut Identity,
     ) -> Disconnected {
         if connection.send(hello).await.is_err() {
             return greeting.disconnect(now());
@@ -185,10 +219,48 @@ impl Minion {
             Ok((session, _welcome)) => session,
             Err(ended) => return ended.next,
         };
+        if session.scope() == Scope::Renewal {
+            return match self.renew(&mut connection, &mut session, outbox).await {
+                Ok(renewed) => {
+                    *identity = renewed;
+                    self.tally.issued.fetch_add(1, Ordering::Relaxed);
+                    session.reconnect(now())
+                }
+                Err(cause) => session.disconnect(cause, now()),
+            };
+        }
         self.count(1);
         let cause = self.established(&mut connection, &mut session, outbox).await;
         self.count(-1);
         session.disconnect(cause, now())
+    }
+
+    /// Asks for an operational certificate, and waits for it.
+    async fn renew(
+        &self,
+        connection: &mut Tunnel,
+        session: &mut Established,
+        outbox: &mut Outbox,
+    ) -> Result<Identity, End> {
+        let key = PrivateKey::generate().map_err(|_| End::Lost)?;
+        let csr = Bytes::from(key.to_csr().map_err(|_| End::Lost)?);
+        session.request(Request::Certificate(CertificateRequest { request: 1, csr }));
+        loop {
+            while let Some(frame) = session.poll_transmit(outbox, Timestamp::now(), now()) {
+                connection.send(frame).await.map_err(|_| End::Lost)?;
+            }
+            tokio::select! {
+                frame = connection.recv() => {
+                    session.handle_frame(outbox, &frame.map_err(|_| End::Lost)?, now())?;
+                }
+                () = wait_until(session.poll_timeout()) => session.handle_timeout(now())?,
+            }
+            if let Some(Event::Answer(Answer::Certificate(answer))) = session.poll_event() {
+                let der = |der: &Bytes| CertificateDer::from(der.to_vec());
+                let chain = answer.chain.iter().map(der).collect();
+                return Identity::from_der(chain, key.to_rustls()).map_err(|_| End::Lost);
+            }
+        }
     }
 
     async fn established(

@@ -21,11 +21,11 @@ fn a_fleet_that_goes_in_one_moment_does_not_take_the_master_along() {
     fleet.start_master();
     fleet.start_minion("honest-1");
     fleet.wait_connected(&["honest-1"]);
-    let (station, root) = (fleet.path("stations/line-1"), fleet.path("factory/root/root.crt"));
+    let (pki, root) = (fleet.path("master/pki"), fleet.path("factory/root/root.crt"));
     let (address, count) = (fleet.master_address(), DEVICES.to_string());
     let arguments: [&std::ffi::OsStr; 8] = [
-        "--station".as_ref(),
-        station.as_ref(),
+        "--fleet-ca".as_ref(),
+        pki.as_ref(),
         "--root".as_ref(),
         root.as_ref(),
         "--master".as_ref(),

@@ -5,24 +5,26 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context;
 use clap::Parser;
 use drover_proto::tunnel::descriptors;
-use drover_tests::simulator::{self, Simulation};
+use drover_tests::simulator::{self, Issuer, Simulation};
 
 /// Runs many simulated minions against a master.
 ///
-/// Each has a certificate of its own, issued in memory by the station given, a TLS connection, a ZeroMQ DEALER and
-/// a session; it answers every job at once and sends heartbeats. The master needs `acceptance: auto`.
+/// Each has a certificate of its own, issued in memory, a TLS connection, a ZeroMQ DEALER and a session; it answers
+/// every job at once and sends heartbeats. The master needs `acceptance: auto`.
+///
+/// With `--fleet-ca` they have operational certificates, as a fleet that has worked for a while, and connect in one
+/// handshake. With `--station` they have birth certificates, and get operational ones from the master first.
 ///
 /// Prints `connected N of COUNT after S s` each time all are connected, and `lost` when one no longer is. Ends with
 /// SIGTERM, SIGINT or after `--seconds`.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Example:\n  drover-sim --station /station --root /secure/fleet/root/root.crt \\\n      --master 127.0.0.1:4510 --count 1000"
+    after_help = "Example:\n  drover-sim --fleet-ca /etc/drover/pki --root /etc/drover/pki/root.crt \\\n      --master 127.0.0.1:4510 --count 1000"
 )]
 struct Arguments {
-    /// The directory of an enrolment station of the master's fleet (ca.crt, ca.key).
-    #[arg(long, value_name = "DIR")]
-    station: PathBuf,
+    #[command(flatten)]
+    issuer: IssuerArguments,
     /// The fleet's root certificate.
     #[arg(long, value_name = "FILE")]
     root: PathBuf,
@@ -46,6 +48,17 @@ struct Arguments {
     seconds: Option<u64>,
 }
 
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct IssuerArguments {
+    /// The master's `pki_dir` (fleet-ca.crt, fleet-ca.key).
+    #[arg(long, value_name = "DIR")]
+    fleet_ca: Option<PathBuf>,
+    /// The directory of an enrolment station of the master's fleet (ca.crt, ca.key).
+    #[arg(long, value_name = "DIR")]
+    station: Option<PathBuf>,
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
@@ -54,8 +67,13 @@ async fn main() -> anyhow::Result<()> {
         anyhow::bail!("the limit of open files allows {most} minions: raise it with `ulimit -n`");
     }
     let count = arguments.count;
+    let issuer = match (arguments.issuer.fleet_ca, arguments.issuer.station) {
+        (Some(directory), _) => Issuer::FleetCa(directory),
+        (None, Some(directory)) => Issuer::Station(directory),
+        (None, None) => anyhow::bail!("no --fleet-ca and no --station"),
+    };
     let simulation = Simulation {
-        station: arguments.station,
+        issuer,
         root: arguments.root,
         master: arguments.master,
         count,
@@ -70,10 +88,13 @@ async fn main() -> anyhow::Result<()> {
         while connected.changed().await.is_ok() {
             let now_connected = *connected.borrow_and_update();
             if now_connected == count && !complete {
-                println!(
-                    "connected {count} of {count} after {:.2} s",
-                    began.elapsed().as_secs_f64()
-                );
+                let seconds = began.elapsed().as_secs_f64();
+                println!("connected {count} of {count} after {seconds:.2} s");
+                let issued = tally.issued();
+                if issued > 0 {
+                    let rate = issued as f64 / seconds;
+                    println!("issued {issued} operational certificates, {rate:.0} a second");
+                }
             } else if now_connected < count && complete {
                 println!("lost");
             }
