@@ -4,6 +4,7 @@
 mod arguments;
 mod bridge;
 mod client;
+mod crl;
 mod events;
 mod failure;
 mod job;

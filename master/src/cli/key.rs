@@ -10,6 +10,7 @@ use super::{
     Outcome,
     arguments::{Format, KeyStatus, KeyVerb, Listed},
     client::{Client, segment},
+    crl,
     failure::Failure,
     job::ids,
     output::{
@@ -32,6 +33,9 @@ pub(super) async fn run(
         KeyVerb::Reject(chosen) => change::run(client, printer, Change::Reject, chosen).await,
         KeyVerb::Revoke(chosen) => change::run(client, printer, Change::Revoke, chosen).await,
         KeyVerb::Delete(chosen) => change::run(client, printer, Change::Delete, chosen).await,
+        KeyVerb::Crl { station, file } => {
+            crl::run(client, printer, station.as_deref(), file.as_deref()).await
+        }
         KeyVerb::Import { file } => import::run(client, printer, file).await,
     }
 }

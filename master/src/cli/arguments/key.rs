@@ -30,6 +30,17 @@ pub(in crate::cli) enum KeyVerb {
     ///
     /// A glob and --all reach every key but the revoked ones, which are deleted by their whole id alone.
     Delete(Chosen),
+    /// The certificate revocation list (RFC 5280), in PEM: what this master's fleet CA has taken back
+    ///
+    /// Lists of fleet CAs before this one follow it, while certificates of theirs live. Made anew at every revocation.
+    Crl {
+        /// A station's list, as its newest manifest brought it
+        #[arg(long, value_name = "NAME")]
+        station: Option<String>,
+        /// Write it there [default: standard output]
+        #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
     /// Register the devices of a station's signed manifest
     Import {
         /// The file that `drover-enrol manifest` wrote
