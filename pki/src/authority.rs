@@ -50,7 +50,7 @@ pub enum AuthorityKey {
     File(PrivateKey),
     /// In a PKCS#11 token, which signs.
     #[cfg(feature = "token")]
-    Token(TokenKey),
+    Token(Box<TokenKey>),
 }
 
 impl AuthorityKey {
@@ -85,7 +85,7 @@ impl From<PrivateKey> for AuthorityKey {
 #[cfg(feature = "token")]
 impl From<TokenKey> for AuthorityKey {
     fn from(key: TokenKey) -> Self {
-        Self::Token(key)
+        Self::Token(Box::new(key))
     }
 }
 

@@ -91,10 +91,7 @@ impl From<SafeError> for FleetError {
 
 impl From<KeyFileError> for FleetError {
     fn from(error: KeyFileError) -> Self {
-        match error {
-            KeyFileError::File(error) => Self::File(error),
-            other => Self::KeyFile(other),
-        }
+        if let KeyFileError::File(error) = error { Self::File(error) } else { Self::KeyFile(error) }
     }
 }
 

@@ -145,7 +145,7 @@ pub fn read_key(path: &Path, passphrase: &PassphraseSource) -> Result<AuthorityK
     if let Some(uri) = token_uri(&text) {
         let uri = uri.map_err(|source| KeyFileError::Uri { path: path.to_owned(), source })?;
         return TokenKey::find(&uri, passphrase)
-            .map(AuthorityKey::Token)
+            .map(AuthorityKey::from)
             .map_err(|source| KeyFileError::Token { path: path.to_owned(), source });
     }
     let Some(encrypted) = encrypted_part(&text) else {

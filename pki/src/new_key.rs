@@ -66,12 +66,12 @@ impl NewKey<'_> {
                 let passphrase = passphrase.chosen(&format!("`{file}`"))?;
                 let key = PrivateKey::generate()?;
                 let text = key_file::encode(&key, passphrase.as_ref())?;
-                Ok(MadeKey { key: AuthorityKey::File(key), text })
+                Ok(MadeKey { key: key.into(), text })
             }
             Self::Token(uri, pin) => {
                 let key = TokenKey::find_or_generate(uri, pin)?;
                 let text = Zeroizing::new(format!("{uri}\n"));
-                Ok(MadeKey { key: AuthorityKey::Token(key), text })
+                Ok(MadeKey { key: key.into(), text })
             }
         }
     }

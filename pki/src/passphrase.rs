@@ -165,8 +165,8 @@ impl PassphraseSource {
         let missing = || PassphraseError::Missing { key: key.to_owned() };
         match &self.origin {
             Origin::Nowhere => Err(missing()),
-            Origin::File(path) => from_file(path),
-            Origin::Descriptor(number) => self.from_descriptor(*number),
+            Origin::File(path) => read_file(path),
+            Origin::Descriptor(number) => self.read_descriptor(*number),
             Origin::Terminal => ask(prompt)?.ok_or_else(missing),
         }
     }
@@ -188,7 +188,7 @@ impl PassphraseSource {
         Err(PassphraseError::Differ)
     }
 
-    fn from_descriptor(&self, number: u32) -> Result<Passphrase, PassphraseError> {
+    fn read_descriptor(&self, number: u32) -> Result<Passphrase, PassphraseError> {
         if let Some(known) = self.known.get() {
             return Ok(known.clone());
         }
@@ -205,7 +205,7 @@ impl PassphraseSource {
     }
 }
 
-fn from_file(path: &Path) -> Result<Passphrase, PassphraseError> {
+fn read_file(path: &Path) -> Result<Passphrase, PassphraseError> {
     let origin = format!("`{}`", path.display());
     match File::open(path) {
         Ok(file) => Passphrase::first_line(file, &origin),

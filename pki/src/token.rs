@@ -42,7 +42,7 @@ pub enum TokenError {
     #[error("no token fits `{uri}`: the module shows {}", list(present))]
     NoToken {
         /// What was looked for.
-        uri: TokenUri,
+        uri: String,
         /// The labels of those that are there.
         present: Vec<String>,
     },
@@ -50,7 +50,7 @@ pub enum TokenError {
     #[error("several tokens fit `{uri}`: {}", list(present))]
     ManyTokens {
         /// What was looked for.
-        uri: TokenUri,
+        uri: String,
         /// Their serial numbers.
         present: Vec<String>,
     },
@@ -58,13 +58,13 @@ pub enum TokenError {
     #[error("the token has no private key that fits `{uri}`")]
     NoKey {
         /// What was looked for.
-        uri: TokenUri,
+        uri: String,
     },
     /// It has several.
     #[error("the token has several private keys that fit `{uri}`")]
     ManyKeys {
         /// What was looked for.
-        uri: TokenUri,
+        uri: String,
     },
     /// The key is of another kind, or its public half is not in the token.
     #[error("the token's key cannot be used")]
@@ -102,7 +102,9 @@ impl TokenError {
             Self::ManyTokens { .. } => Some("name one of them with `serial` in the URI"),
             Self::ManyKeys { .. } => Some("name one of them with `id` in the URI"),
             Self::NoToken { .. } => Some("`p11tool --list-tokens` or `pkcs11-tool -L` list tokens"),
-            Self::NoKey { .. } => Some("`drover-enrol init-station --ca-key` makes the key that it names"),
+            Self::NoKey { .. } => {
+                Some("`drover-enrol init-station --ca-key` makes the key that it names")
+            }
             Self::Pin(_) => Some(
                 "give it with --passphrase-file FILE, --passphrase-fd N or `pin-source` in the URI, or on a terminal",
             ),
@@ -116,10 +118,14 @@ impl TokenError {
     }
 
     fn refused(attempted: &'static str) -> impl FnOnce(Cryptoki) -> Self {
-        move |source| match &source {
-            Cryptoki::Pkcs11(RvError::PinIncorrect | RvError::PinLenRange, _) => Self::WrongPin,
-            Cryptoki::Pkcs11(RvError::PinLocked, _) => Self::Locked,
-            _ => Self::Refused { attempted, source },
+        move |source| {
+            if let Cryptoki::Pkcs11(RvError::PinIncorrect | RvError::PinLenRange, _) = source {
+                Self::WrongPin
+            } else if let Cryptoki::Pkcs11(RvError::PinLocked, _) = source {
+                Self::Locked
+            } else {
+                Self::Refused { attempted, source }
+            }
         }
     }
 
@@ -167,7 +173,7 @@ impl TokenKey {
         let (session, pin) = login(uri, pin)?;
         match object::find(&session, uri)? {
             Some(key) => Self::new(uri, pin, session, key),
-            None => Err(TokenError::NoKey { uri: uri.clone() }),
+            None => Err(TokenError::NoKey { uri: uri.to_string() }),
         }
     }
 
@@ -225,7 +231,7 @@ impl TokenKey {
     fn open_again(&self) -> Result<Opened, TokenError> {
         let session = module::open(&self.uri, |_| Ok(self.pin.clone()))?.0;
         let key = object::find(&session, &self.uri)?;
-        let key = key.ok_or_else(|| TokenError::NoKey { uri: self.uri.clone() })?;
+        let key = key.ok_or_else(|| TokenError::NoKey { uri: self.uri.to_string() })?;
         Ok(Opened { session, key })
     }
 

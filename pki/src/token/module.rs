@@ -84,12 +84,12 @@ fn find(module: &Pkcs11, uri: &TokenUri) -> Result<(Slot, TokenInfo), TokenError
         }
     }
     match fitting.len() {
-        0 => Err(TokenError::NoToken { uri: uri.clone(), present: others }),
+        0 => Err(TokenError::NoToken { uri: uri.to_string(), present: others }),
         1 => Ok(fitting.swap_remove(0)),
         _ => {
             let serial = |(_, token): &(Slot, TokenInfo)| token.serial_number().trim_end().into();
             let present = fitting.iter().map(serial).collect();
-            Err(TokenError::ManyTokens { uri: uri.clone(), present })
+            Err(TokenError::ManyTokens { uri: uri.to_string(), present })
         }
     }
 }

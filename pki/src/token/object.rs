@@ -22,7 +22,7 @@ pub(super) fn find(session: &Session, uri: &TokenUri) -> Result<Option<ObjectHan
     match found.as_slice() {
         [] => Ok(None),
         [key] => Ok(Some(*key)),
-        [_, ..] => Err(TokenError::ManyKeys { uri: uri.clone() }),
+        [_, ..] => Err(TokenError::ManyKeys { uri: uri.to_string() }),
     }
 }
 

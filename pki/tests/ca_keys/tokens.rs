@@ -1,0 +1,180 @@
+//! Keys in a PKCS#11 token: SoftHSM, with OpenSC's `pkcs11-tool` as the second opinion.
+
+use insta::assert_snapshot;
+
+use super::{Workshop, exists};
+
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+/// A workshop with a token `factory`, whose PIN is 4711.
+fn with_token() -> Workshop {
+    let workshop = Workshop::new();
+    std::fs::create_dir(workshop.path("tokens")).unwrap();
+    let directory = workshop.path("tokens");
+    let configuration =
+        format!("directories.tokendir = {}\nobjectstore.backend = file\n", directory.display());
+    workshop.write("softhsm2.conf", &configuration);
+    workshop.write("pin", "4711\n");
+    init_token(&workshop, "factory");
+    workshop
+}
+
+fn init_token(workshop: &Workshop, label: &str) {
+    let arguments =
+        ["--init-token", "--free", "--label", label, "--pin", "4711", "--so-pin", "12345678"];
+    let _ = workshop.run("softhsm2-util", &arguments).ok();
+}
+
+fn uri(object: &str) -> String {
+    format!("pkcs11:token=factory;object={object}?module-path={MODULE}")
+}
+
+fn station(workshop: &Workshop, dir: &str) -> String {
+    let line = format!(
+        "init-station --fleet fleet --name line-1 --dir {dir} --ca-key {} --passphrase-file pin",
+        uri("line-1")
+    );
+    workshop.enrol(&line).ok().stderr
+}
+
+#[test]
+fn a_stations_key_is_made_in_the_token_and_never_leaves_it() {
+    let workshop = with_token();
+    let _ = workshop.enrol("init-fleet --name acme --dir fleet").ok();
+    // A token's key needs no warning.
+    assert_eq!(station(&workshop, "line-1"), "");
+    assert_eq!(workshop.read("line-1/ca.key"), format!("{}\n", uri("line-1")));
+    let issue = "issue --station line-1 --id rfid-1 --serial SN1 --out rfid-1";
+    let _ = workshop.enrol(&format!("{issue} --passphrase-file pin")).ok();
+    workshop.verify("rfid-1/pki/idevid.crt");
+    let manifest = "manifest --station line-1 --out m.json --passphrase-file pin";
+    let _ = workshop.enrol(manifest).ok();
+    let _ = workshop.enrol("verify --root fleet/root/root.crt m.json").ok();
+
+    let list = ["--module", MODULE, "--login", "--pin", "4711", "--list-objects", "--type"];
+    let shown = workshop.run("pkcs11-tool", &[&list[..], &["privkey"]].concat()).ok().stdout;
+    assert!(shown.contains("label:      line-1"), "{shown}");
+    assert!(
+        shown.contains("Access:     sensitive, always sensitive, never extractable, local"),
+        "{shown}"
+    );
+    // What openssl says is the certificate's key is the token's.
+    let line = ["--module", MODULE, "--read-object", "--type", "pubkey", "--label", "line-1"];
+    let _ = workshop.run("pkcs11-tool", &[&line[..], &["-o", "token.der"]].concat()).ok();
+    let token = workshop.openssl("pkey -pubin -inform DER -in token.der").ok().stdout;
+    assert_eq!(token, workshop.certified_key("line-1/ca.crt"));
+}
+
+#[test]
+fn a_key_that_is_in_the_token_already_is_used() {
+    let workshop = with_token();
+    let _ = workshop.enrol("init-fleet --name acme --dir fleet").ok();
+    // As after a power cut between the token and the directory.
+    let _ = station(&workshop, "first");
+    std::fs::remove_dir_all(workshop.path("first")).unwrap();
+    let _ = station(&workshop, "second");
+    let _ = station(&workshop, "third");
+    assert_eq!(workshop.certified_key("second/ca.crt"), workshop.certified_key("third/ca.crt"));
+}
+
+#[test]
+fn root_and_fleet_ca_may_be_in_tokens_too() {
+    let workshop = with_token();
+    workshop.write("own.pin", "4711");
+    let pin_source = workshop.path("own.pin");
+    let fleet = format!(
+        "init-fleet --name acme --dir fleet --root-key {} --fleet-ca-key {}&pin-source={}",
+        uri("root"),
+        uri("fleet-ca"),
+        pin_source.display()
+    );
+    let _ = workshop.enrol(&format!("{fleet} --root-passphrase-file pin")).ok();
+    workshop.verify("fleet/master/master.crt");
+    // The URI says where the PIN is.
+    let _ = workshop.enrol("operator --fleet fleet --name ann --out ann").ok();
+    workshop.verify("ann/operator.crt");
+    let station = "init-station --fleet fleet --name line-1 --dir line-1 --passphrase-file pin";
+    let _ = workshop.enrol(station).ok();
+    workshop.verify("line-1/ca.crt");
+}
+
+#[test]
+fn a_pin_has_no_place_in_an_argument() {
+    let workshop = with_token();
+    let line = format!(
+        "init-station --request --name line-1 --dir line-1 --ca-key {}&pin-value=4711",
+        uri("line-1")
+    );
+    let refusal = workshop.enrol(&line).refused(2);
+    assert_snapshot!(refusal, @r"
+    error: `--ca-key` names no key of a token
+      caused by: the URI holds a PIN (`pin-value`), where others can read it
+    hint: leave it out: it is asked, or read with --passphrase-file, --passphrase-fd or `pin-source`
+    ");
+    assert!(!exists(&workshop.path("line-1")));
+}
+
+#[test]
+fn errors_say_what_to_do_about_a_token() {
+    let workshop = with_token();
+    workshop.write("wrong", "0815\n");
+    let request = "init-station --request --name line-1 --dir line-1 --ca-key";
+    let refused = |uri: &str, pin: &str| {
+        let refusal = workshop.enrol(&format!("{request} {uri} {pin}")).refused(1);
+        assert!(!exists(&workshop.path("line-1")));
+        assert!(!refusal.contains("0815"), "{refusal}");
+        refusal
+    };
+    let uri = uri("line-1");
+    assert_snapshot!(refused(&uri, "--passphrase-file wrong"), @r"
+    error: the token's key cannot be used
+      caused by: the PIN is wrong
+    hint: mind how often it may be wrong before the token locks itself
+    ");
+    assert_snapshot!(refused(&uri, ""), @r"
+    error: the token's key cannot be used
+      caused by: the token needs a PIN
+      caused by: no passphrase was given for the token `factory`
+    hint: give it with --passphrase-file FILE, --passphrase-fd N or `pin-source` in the URI, or on a terminal
+    ");
+    assert_snapshot!(refused("pkcs11:token=factory;object=line-1", ""), @r"
+    error: the token's key cannot be used
+      caused by: nothing names the PKCS#11 module of the token
+    hint: end the URI with `?module-path=/usr/lib/softhsm/libsofthsm2.so`, or set DROVER_PKCS11_MODULE
+    ");
+    let other = format!("pkcs11:token=other;object=line-1?module-path={MODULE}");
+    assert_snapshot!(refused(&other, ""), @r"
+    error: the token's key cannot be used
+      caused by: no token fits `pkcs11:token=other;object=line-1?module-path=/usr/lib/softhsm/libsofthsm2.so`: the module shows `factory`
+    hint: `p11tool --list-tokens` or `pkcs11-tool -L` list tokens
+    ");
+    init_token(&workshop, "factory");
+    let refusal = refused(&uri, "--passphrase-file pin");
+    assert!(refusal.contains("several tokens fit"), "{refusal}");
+}
+
+#[test]
+fn a_station_whose_token_is_not_there_says_so() {
+    let workshop = with_token();
+    let _ = workshop.enrol("init-fleet --name acme --dir fleet").ok();
+    let _ = station(&workshop, "line-1");
+    std::fs::remove_dir_all(workshop.path("tokens")).unwrap();
+    std::fs::create_dir(workshop.path("tokens")).unwrap();
+    let issue = "issue --station line-1 --id a --serial 1 --out a --passphrase-file pin";
+    let refusal = workshop.enrol(issue).refused(2);
+    assert!(refusal.contains("no token fits"), "{refusal}");
+    assert!(!workshop.path("a").exists());
+}
+
+#[test]
+fn a_key_of_another_kind_is_refused() {
+    let workshop = with_token();
+    let make = ["--module", MODULE, "--login", "--pin", "4711", "--keypairgen", "--key-type"];
+    for (kind, label) in [("EC:secp384r1", "large"), ("rsa:2048", "rsa")] {
+        let arguments = [&make[..], &[kind, "--label", label, "--id", "01"]].concat();
+        let _ = workshop.run("pkcs11-tool", &arguments).ok();
+        let request = "init-station --request --name line-1 --dir line-1 --passphrase-file pin";
+        let refusal = workshop.enrol(&format!("{request} --ca-key {}", uri(label))).refused(1);
+        assert!(refusal.contains("is not an ECDSA P-256 key"), "{refusal}");
+    }
+}
