@@ -13,6 +13,9 @@ use crate::key::{KeyError, PrivateKey};
 use crate::pem_text::{PemError, decode_certificates};
 use crate::verify::{AnchorError, TrustAnchors};
 
+/// What the names of files begin with that are not whole yet.
+const STAGED: &str = ".drover-";
+
 /// Why an identity file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -183,9 +186,20 @@ pub(crate) fn failed(
     move |source| FileError::Io { attempted, path, source }
 }
 
+/// Takes away what a killed program was just writing in a directory that nobody else writes to now.
+pub(crate) fn sweep(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(STAGED) {
+            // What stays is in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn stage(path: &Path, bytes: &[u8], access: Access) -> Result<tempfile::NamedTempFile, FileError> {
     // A temporary file has mode 0600 from its first moment.
-    let staged = tempfile::Builder::new().prefix(".drover-").tempfile_in(directory(path));
+    let staged = tempfile::Builder::new().prefix(STAGED).tempfile_in(directory(path));
     let mut staged = staged.map_err(failed("write", path))?;
     let written = staged.write_all(bytes).and_then(|()| match access {
         Access::Private => Ok(()),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[error("`{0}` is not a SHA-256 digest of 64 lower-case hexadecimal digits")]
 pub struct DigestError(String);
 
-// Two types with one behaviour, so that a certificate is never compared with a key.
+// Three types with one behaviour, so that a certificate is never compared with a key.
 macro_rules! digest {
     ($(#[$doc:meta])* $name:ident, $of:literal) => {
         $(#[$doc])*
@@ -80,6 +80,11 @@ digest! {
 digest! {
     /// SHA-256 of a public key, as its `SubjectPublicKeyInfo`.
     KeyDigest, "a `SubjectPublicKeyInfo`, in DER"
+}
+
+digest! {
+    /// SHA-256 of a line of a station's ledger, and so of every line before it.
+    LineDigest, "a ledger's line, without its line break"
 }
 
 fn read_hex(text: &str) -> Option<[u8; 32]> {

@@ -4,26 +4,29 @@
 
 use jiff::Timestamp;
 use rustls_pki_types::UnixTime;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::authority::Authority;
+use crate::crl::{CrlError, RevocationList};
 use crate::dsse::{self, EnvelopeError, Opened, OpenedSignature};
 use crate::fingerprint::{Fingerprint, KeyDigest};
 use crate::key::KeyError;
+use crate::ledger::{Head, Reason};
 use crate::name::{HardwareSerial, MinionId, StationName};
 use crate::pem_text::PemError;
 use crate::verify::{CertificateError, FactoryAuthority, TrustAnchors, verify_factory_authority};
 
 /// What is signed is a manifest, and no signature of it counts for anything else.
 const PAYLOAD_TYPE: &str = "application/vnd.drover.manifest+json";
-/// The payload's format. A newer one is refused.
-const FORMAT: u32 = 1;
+/// The payload's format. Another one is refused.
+const FORMAT: u32 = 2;
 
 /// What a station issued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    format: u32,
+    /// Which fields follow.
+    pub format: Format,
     /// The station that issued.
     pub station: StationName,
     /// Its place in the station's series, from 1. A lower number restores nothing.
@@ -32,8 +35,52 @@ pub struct Manifest {
     pub all: bool,
     /// When it was made, by the station's clock.
     pub created: Timestamp,
-    /// The devices.
+    /// How far the station's ledger goes, which says whether something was cut off it.
+    pub ledger: ManifestLedger,
+    /// The devices, each with its latest certificate.
     pub minions: Vec<ManifestEntry>,
+    /// Every device whose latest certificate the station revoked.
+    pub revoked: Vec<RevokedMinion>,
+    /// The station's revocation list, in PEM: for every certificate that it revoked, those that
+    /// another took the place of included.
+    pub crl: String,
+}
+
+/// The format that is written and read here, in whose place nothing else is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Format;
+
+impl Serialize for Format {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(FORMAT)
+    }
+}
+
+impl<'de> Deserialize<'de> for Format {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? {
+            FORMAT => Ok(Self),
+            other => Err(serde::de::Error::custom(format_args!("format {other}"))),
+        }
+    }
+}
+
+/// The station's ledger, as far as a manifest knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestLedger {
+    /// How far it went when the manifest was made. The line about the manifest itself comes after.
+    #[serde(flatten)]
+    pub head: Head,
+    /// How far it went as the manifest before has it; nothing, for the first one.
+    pub previous: Head,
+}
+
+impl ManifestLedger {
+    /// Whether this ledger can be the one whose latest known head is `known`, grown since. A manifest
+    /// between the two may be missing; lines that the known one had may not.
+    pub fn goes_on_from(&self, known: &Head) -> bool {
+        self.previous == *known || (self.previous.count > known.count)
+    }
 }
 
 /// A device in a manifest.
@@ -51,6 +98,31 @@ pub struct ManifestEntry {
     pub grains: Map<String, Value>,
     /// When it was issued, by the station's clock.
     pub issued: Timestamp,
+    /// What it took the place of, if the device had another certificate before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reissue: Option<Reissue>,
+}
+
+/// That a device got another certificate, with another key. The one before counts no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reissue {
+    /// Why.
+    pub reason: Reason,
+    /// SHA-256 of the key that counts no more.
+    pub replaces: KeyDigest,
+}
+
+/// A device that a station wants to be refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedMinion {
+    /// The minion.
+    pub id: MinionId,
+    /// SHA-256 of its birth certificate's key. With another key it is another device.
+    pub key: KeyDigest,
+    /// When, by the station's clock.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// A manifest whose signature verified, and by whom.
@@ -60,6 +132,8 @@ pub struct VerifiedManifest {
     pub manifest: Manifest,
     /// The authority that signed it.
     pub authority: FactoryAuthority,
+    /// Its revocation list, which the same authority signed.
+    pub crl: RevocationList,
 }
 
 /// Why a manifest was refused.
@@ -80,8 +154,8 @@ pub enum ManifestError {
         /// The type that it states.
         found: String,
     },
-    /// Written by a newer Drover.
-    #[error("the manifest has format {found}, newer than {FORMAT}, the latest known here")]
+    /// Written by another Drover.
+    #[error("the manifest has format {found}, not {FORMAT}, the one that is known here")]
     Format {
         /// The format that it states.
         found: u32,
@@ -106,6 +180,9 @@ pub enum ManifestError {
         /// The station that signed.
         signer: StationName,
     },
+    /// Its revocation list is not one, or not by the same authority.
+    #[error("the manifest's revocation list is not its station's")]
+    RevocationList(#[source] CrlError),
     /// Signing failed.
     #[error("the manifest could not be signed")]
     Sign(#[source] KeyError),
@@ -123,17 +200,6 @@ impl From<EnvelopeError> for ManifestError {
 }
 
 impl Manifest {
-    /// A manifest to be signed.
-    pub fn new(
-        station: StationName,
-        number: u64,
-        all: bool,
-        created: Timestamp,
-        minions: Vec<ManifestEntry>,
-    ) -> Self {
-        Self { format: FORMAT, station, number, all, created, minions }
-    }
-
     /// Signs it with the station's authority. The text is the manifest's file.
     pub fn sign(&self, authority: &Authority) -> Result<String, ManifestError> {
         let payload = serde_json::to_vec(self).map_err(ManifestError::Unreadable)?;
@@ -162,7 +228,10 @@ impl Manifest {
                 signer: authority.station,
             });
         }
-        Ok(VerifiedManifest { manifest, authority })
+        let crl = RevocationList::from_pem(manifest.crl.as_bytes())
+            .and_then(|crl| crl.verify(&signature.signer).map(|()| crl))
+            .map_err(ManifestError::RevocationList)?;
+        Ok(VerifiedManifest { manifest, authority, crl })
     }
 
     /// Reads a manifest to show it. Nothing in it is proven.

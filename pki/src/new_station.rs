@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rustls_pki_types::UnixTime;
 
-use crate::authority::AuthorityError;
+use crate::authority::{Authority, AuthorityError};
 use crate::csr::CsrError;
 use crate::file::{self, Access, FileError};
 use crate::fingerprint::{Fingerprint, KeyDigest};
 use crate::fleet::{FleetDirectory, FleetError, write_authority, write_certificates};
 use crate::key::PublicKey;
 use crate::key_file::{self, KeyFileError};
+use crate::ledger::{Actor, Ledger, LedgerError};
 use crate::name::StationName;
 use crate::new_key::{NewKey, NewKeyError};
 use crate::passphrase::PassphraseSource;
 use crate::pem_text::{PemError, decode_certificates, encode_certificates};
 use crate::profile::Profile;
+use crate::station::{History, ReplacementError};
 use crate::verify::{AnchorError, CertificateError, TrustAnchors, verify_factory_authority};
 
 /// The request, in the directory of a station that is half made.
@@ -77,6 +79,12 @@ pub enum NewStationError {
         /// The station that it names.
         station: StationName,
     },
+    /// The manifests of the station before it are not enough.
+    #[error("the station cannot be made again from these manifests")]
+    Replacement(#[from] ReplacementError),
+    /// The ledger could not be begun.
+    #[error("the station's ledger could not be begun")]
+    Ledger(#[from] LedgerError),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -101,23 +109,56 @@ impl NewStationError {
             Self::NewKey(error) => error.hint().map(str::to_owned),
             Self::Key(error) => error.hint().map(str::to_owned),
             Self::Verify(error) => Some(error.hint().to_owned()),
-            Self::Authority(_) | Self::Request(_) | Self::File(_) => None,
+            Self::Replacement(error) => error.hint(),
+            Self::Authority(_) | Self::Request(_) | Self::Ledger(_) | Self::File(_) => None,
         }
     }
 }
 
-/// Makes a station where the root is: a factory CA, the fleet's root, and a ledger to come.
+/// What a new station's memory begins with.
+#[derive(Debug)]
+pub struct Founding<'a> {
+    /// Who makes it, for its ledger.
+    pub by: &'a Actor,
+    /// The manifests of the station before it, whose place it takes; none for one that is new.
+    pub manifests: &'a [Vec<u8>],
+}
+
+impl Founding<'_> {
+    /// Makes the ledger, in the directory of a station that has not issued yet. Gives how many
+    /// devices it begins with.
+    fn begin(
+        &self,
+        directory: &Path,
+        station: &StationName,
+        authority: &Authority,
+        anchors: &TrustAnchors,
+        now: Timestamp,
+    ) -> Result<usize, NewStationError> {
+        let history = History::read(station, self.manifests, anchors, unix(now))?;
+        history.keep(directory)?;
+        Ledger::create(directory, authority, history.events(), self.by, now)?;
+        Ok(history.devices())
+    }
+}
+
+/// Makes a station where the root is: a factory CA, the fleet's root, and its ledger. Gives how many
+/// devices of the station before it this one knows.
 pub fn create(
     fleet: &FleetDirectory,
     root: &PassphraseSource,
     station: &StationName,
     key: &NewKey<'_>,
+    founding: &Founding<'_>,
     path: &Path,
     now: Timestamp,
-) -> Result<(), NewStationError> {
+) -> Result<usize, NewStationError> {
     refuse_occupied(path)?;
     let safe = fleet.safe();
     let root = fleet.root(root)?;
+    let anchors = TrustAnchors::new(vec![root.der().clone()])?;
+    // Read before a key is made, which may be in a token and stay there.
+    History::read(station, founding.manifests, &anchors, unix(now))?;
     let made = key.make("ca.key")?;
     let profile = factory_ca(&root, station);
     let authority = root.create_authority_with(&profile, made.key, now)?;
@@ -125,7 +166,8 @@ pub fn create(
     safe.remember(authority.der()).map_err(FleetError::from)?;
     write_whole(path, |directory| {
         write_authority(directory, "ca", &authority, &made.text)?;
-        write_certificates(&directory.join("root.crt"), std::slice::from_ref(root.der()))
+        write_certificates(&directory.join("root.crt"), std::slice::from_ref(root.der()))?;
+        founding.begin(directory, station, &authority, &anchors, now)
     })
 }
 
@@ -157,7 +199,7 @@ pub fn request(
     let text = made.key.to_csr(station.as_str())?;
     write_whole(path, |directory| {
         file::create(&directory.join("ca.key"), made.text.as_bytes(), Access::Private)?;
-        file::create(&directory.join(REQUEST), text.as_bytes(), Access::Public)
+        Ok(file::create(&directory.join(REQUEST), text.as_bytes(), Access::Public)?)
     })?;
     Ok(Requested { request, key: made.key.public().digest(), made_earlier: false })
 }
@@ -201,6 +243,8 @@ pub struct Completed {
     pub root: Fingerprint,
     /// Whether an earlier run had completed it.
     pub made_earlier: bool,
+    /// How many devices of the station before it this one knows.
+    pub devices: usize,
 }
 
 /// The end, back at the station: takes the certificate, if it is for this station's own key.
@@ -208,6 +252,7 @@ pub fn complete(
     path: &Path,
     certificates: &[u8],
     passphrase: &PassphraseSource,
+    founding: &Founding<'_>,
     now: Timestamp,
 ) -> Result<Completed, NewStationError> {
     let (key_path, certificate) = (path.join("ca.key"), path.join("ca.crt"));
@@ -220,31 +265,29 @@ pub fn complete(
     };
     let anchors =
         TrustAnchors::from_pem(encode_certificates(std::slice::from_ref(root)).as_bytes())?;
-    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-    let verified = verify_factory_authority(&anchors, der, now)?;
+    let verified = verify_factory_authority(&anchors, der, unix(now))?;
     let (station, root_print) = (verified.station, Fingerprint::of(root));
 
     if certificate.exists() {
         let same = file::read_certificates(&certificate)?.first() == Some(der);
         let there = NewStationError::Exists { path: path.to_owned() };
-        let done = Completed { station, root: root_print, made_earlier: true };
+        let done = Completed { station, root: root_print, made_earlier: true, devices: 0 };
         return if same { Ok(done) } else { Err(there) };
     }
     let key = key_file::read_key(&key_path, passphrase)?;
-    if key.public().digest()
-        != crate::certificate::Certificate::read(der).map_err(AuthorityError::from)?.key
-    {
-        return Err(NewStationError::OtherKey { station });
-    }
+    let authority = match Authority::new(der.clone(), key) {
+        Err(AuthorityError::OtherKey { .. }) => return Err(NewStationError::OtherKey { station }),
+        other => other?,
+    };
     let text = encode_certificates(std::slice::from_ref(root));
     file::replace(&path.join("root.crt"), text.as_bytes(), Access::Public)?;
+    let devices = founding.begin(path, &station, &authority, &anchors, now)?;
     // The certificate is last: with it the directory is a station.
     write_certificates(&certificate, std::slice::from_ref(der))?;
-    Ok(Completed { station, root: root_print, made_earlier: false })
+    Ok(Completed { station, root: root_print, made_earlier: false, devices })
 }
 
-fn factory_ca(root: &crate::Authority, station: &StationName) -> Profile {
+fn factory_ca(root: &Authority, station: &StationName) -> Profile {
     Profile::factory_ca(root.certificate().organization.as_deref().unwrap_or_default(), station)
 }
 
@@ -264,10 +307,10 @@ fn refuse_occupied(path: &Path) -> Result<(), NewStationError> {
 }
 
 /// Written aside and renamed as one, so that a station is never half made.
-fn write_whole(
+fn write_whole<T>(
     path: &Path,
-    write: impl FnOnce(&Path) -> Result<(), FileError>,
-) -> Result<(), NewStationError> {
+    write: impl FnOnce(&Path) -> Result<T, NewStationError>,
+) -> Result<T, NewStationError> {
     file::create_private_directory(path)?;
     let parent = path.canonicalize().map_err(file::failed("find", path))?;
     let parent = parent.parent().unwrap_or(Path::new("/"));
@@ -275,7 +318,13 @@ fn write_whole(
     let staged = staged.map_err(file::failed("write in", parent))?;
     let directory = staged.path().join("station");
     file::create_private_directory(&directory)?;
-    write(&directory)?;
+    let written = write(&directory)?;
     std::fs::rename(&directory, path).map_err(file::failed("make", path))?;
-    Ok(file::sync_directory(parent)?)
+    file::sync_directory(parent)?;
+    Ok(written)
+}
+
+fn unix(time: Timestamp) -> UnixTime {
+    let seconds = u64::try_from(time.as_second()).unwrap_or(0);
+    UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
 }

@@ -8,19 +8,31 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use serde_json::{Map, Value};
 
 use crate::authority::{Authority, AuthorityError};
-use crate::file::{self, Access, FileError};
+use crate::certificate::Unreadable;
+use crate::crl::CrlError;
+use crate::file::{self, FileError};
 use crate::fleet::FleetError;
-use crate::key::{KeyError, PrivateKey, PublicKey};
+use crate::key::{KeyError, PublicKey};
 use crate::key_file::read_authority;
-use crate::ledger::{Actor, IssuedLine, Ledger, LedgerError, ManifestLine, Reason};
-use crate::manifest::{Manifest, ManifestEntry, ManifestError};
-use crate::passphrase::PassphraseSource;
+use crate::ledger::{Actor, Device, Event, IssuedLine, Ledger, LedgerError, Reason, RefusalKind};
+use crate::manifest::{ManifestEntry, ManifestError};
 use crate::name::{HardwareSerial, MinionId, StationName};
-use crate::verify::{CertificateError, TrustAnchors, verify_factory_authority, verify_minion};
+use crate::passphrase::PassphraseSource;
+use crate::verify::{CertificateError, TrustAnchors, verify_factory_authority};
 
 mod bundle;
+mod export;
+mod inspect;
+mod issue;
+mod replacement;
+mod unfinished;
 
-use bundle::Bundle;
+pub use export::{Exported, Revoked, RevokedBefore, SignedList};
+pub use inspect::{StationInspection, inspect};
+pub use replacement::{History, ReplacementError};
+pub use unfinished::Unfinished;
+
+use unfinished::Notes;
 
 /// Why the station did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +61,43 @@ pub enum StationError {
         id: MinionId,
         /// With which serial number.
         serial: HardwareSerial,
+        /// Where its bundle was begun, if it is not known to be whole.
+        unfinished: Option<PathBuf>,
     },
+    /// There is no certificate to revoke, or to issue again.
+    #[error("nothing was issued here for {what} `{value}`")]
+    NotIssued {
+        /// `the id` or `the serial number`.
+        what: &'static str,
+        /// The id or the serial number.
+        value: String,
+    },
+    /// The certificate is not this authority's to revoke.
+    #[error("the certificate of `{id}` was issued by the station before this one")]
+    Adopted {
+        /// The minion.
+        id: MinionId,
+    },
+    /// The bundle was begun, and the key that was made for it is gone.
+    #[error("`{}` does not hold the key that was made for `{id}`", out.display())]
+    KeyLost {
+        /// The minion.
+        id: MinionId,
+        /// Where its bundle was begun.
+        out: PathBuf,
+    },
+    /// What was read back is not what was written.
+    #[error("`{}` is not what was written there", path.display())]
+    ReadBack {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate in the ledger cannot be read.
+    #[error("a certificate in the ledger cannot be read")]
+    Certificate(#[from] Unreadable),
+    /// The revocation list could not be made.
+    #[error(transparent)]
+    RevocationList(#[from] CrlError),
     /// The directory for the bundle holds a device's identity already.
     #[error("`{}` exists already", path.display())]
     Occupied {
@@ -78,23 +126,73 @@ pub enum StationError {
 
 impl StationError {
     /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Directory { source: FleetError::KeyFile(error), .. } => error.hint(),
-            Self::Directory { .. } => Some("make one with `drover-enrol init-station`"),
-            Self::Authority(error) | Self::Issued(error) => Some(error.hint()),
-            Self::Seen { .. } => Some(
-                "an id, a serial number and a key are issued once: check the label; a new device gets its own",
-            ),
-            Self::Occupied { .. } => Some(
-                "give each device an --out of its own, or move that file away if its device is gone",
-            ),
-            Self::File(FileError::Exists { .. }) => Some(
-                "name another file with --out; every manifest is kept under the station's manifests/ too",
-            ),
-            Self::File(_) | Self::Ledger(_) | Self::Issue(_) | Self::Key(_) | Self::Manifest(_) => {
-                None
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Directory { source: FleetError::KeyFile(error), .. } => error.hint()?,
+            Self::Directory { .. } => "make one with `drover-enrol init-station`",
+            Self::Authority(error) | Self::Issued(error) => error.hint(),
+            Self::Seen { unfinished: Some(out), .. } => {
+                return Some(format!(
+                    "its bundle in `{}` was not finished: `drover-enrol ledger unfinished --finish` \
+                     does that, or issue it again there",
+                    out.display()
+                ));
             }
+            Self::Seen { .. } => {
+                "an id, a serial number and a key are issued once: check the label; a device that \
+                 needs another certificate gets one with --reissue and --reason"
+            }
+            Self::NotIssued { .. } => {
+                "check the label; `drover-enrol ledger show` lists what was issued, and a first \
+                 certificate is issued without --reissue"
+            }
+            Self::Adopted { .. } => "revoke it on the master: `drover key revoke`",
+            Self::KeyLost { .. } => {
+                "bring the card back if it is another one, else issue again with --reissue and \
+                 --reason"
+            }
+            Self::ReadBack { .. } => {
+                "the card is bad: take another one, and issue again with --reissue and --reason"
+            }
+            Self::Occupied { .. } => {
+                "give each device an --out of its own, or move that file away if its device is gone"
+            }
+            Self::File(FileError::Exists { .. }) => {
+                "name another file with --out; every manifest is kept under the station's manifests/ too"
+            }
+            Self::Ledger(error) => error.hint()?,
+            Self::File(_)
+            | Self::Issue(_)
+            | Self::Key(_)
+            | Self::Manifest(_)
+            | Self::Certificate(_)
+            | Self::RevocationList(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Under which heading the ledger has a certificate that was refused so; none where it was not
+    /// about the certificate.
+    fn kind(&self) -> Option<RefusalKind> {
+        match self {
+            Self::Seen { what: "the id", .. } => Some(RefusalKind::IdSeen),
+            Self::Seen { what: "the key", .. } => Some(RefusalKind::KeySeen),
+            Self::Seen { .. } => Some(RefusalKind::SerialSeen),
+            Self::NotIssued { .. } => Some(RefusalKind::NotIssued),
+            Self::Issued(_) => Some(RefusalKind::Unverified),
+            Self::Directory { .. }
+            | Self::Authority(_)
+            | Self::Adopted { .. }
+            | Self::KeyLost { .. }
+            | Self::ReadBack { .. }
+            | Self::Occupied { .. }
+            | Self::File(_)
+            | Self::Ledger(_)
+            | Self::Issue(_)
+            | Self::Key(_)
+            | Self::Manifest(_)
+            | Self::Certificate(_)
+            | Self::RevocationList(_) => None,
         }
     }
 }
@@ -141,17 +239,8 @@ pub struct Issued {
     pub reissued: bool,
     /// Whether a `minion.yml` was written; one that was there is kept.
     pub wrote_configuration: bool,
-}
-
-/// A manifest that was exported.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exported {
-    /// Its number.
-    pub number: u64,
-    /// How many devices it lists.
-    pub minions: usize,
-    /// The station's own copy.
-    pub kept: PathBuf,
+    /// Whether others than its owner may read the key, since the file system keeps no modes.
+    pub key_is_exposed: bool,
 }
 
 /// An open station. While it is open, nobody else issues from it.
@@ -162,6 +251,7 @@ pub struct Station {
     authority: Authority,
     anchors: TrustAnchors,
     ledger: Ledger,
+    notes: Notes,
 }
 
 impl Station {
@@ -179,8 +269,11 @@ impl Station {
             .map_err(|source| directory(FleetError::File(source)))?;
         let verified = verify_factory_authority(&anchors, authority.der(), unix(now));
         let name = verified.map_err(StationError::Authority)?.station;
-        let ledger = Ledger::open(&path.join("ledger.ndjson"))?;
-        Ok(Self { path: path.to_owned(), name, authority, anchors, ledger })
+        let ledger = Ledger::open(path, authority.der())?;
+        inspect::refuse_set_back(path, &ledger)?;
+        file::sweep(path);
+        let notes = Notes::new(path);
+        Ok(Self { path: path.to_owned(), name, authority, anchors, ledger, notes })
     }
 
     /// The station's name.
@@ -193,123 +286,41 @@ impl Station {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn find(&self, serial: &HardwareSerial) -> Result<Option<ManifestEntry>, StationError> {
-        Ok(self.ledger.find_serial(serial).map(|line| line.entry.clone()))
+        self.ledger.find_serial(serial).map(|device| self.entry(device)).transpose()
     }
 
-    /// Issues a device its identity and writes its bundle.
+    /// What was last issued to an id, if anything was.
     ///
-    /// The order is what makes a power cut harmless: the key, then the ledger, then the bundle with
-    /// `idevid.crt` last. Asked again for the same device, the half-written bundle is finished.
-    pub fn issue(
-        &mut self,
-        request: &IssueRequest,
-        now: Timestamp,
-    ) -> Result<Issued, StationError> {
-        let bundle = Bundle::new(&request.out);
-        if let Some(line) = self.ledger.find(&request.id, &request.serial) {
-            let line = line.clone();
-            if !bundle.awaits(&line, &request.id, &request.serial, &request.key) {
-                return Err(seen(&line.entry, &request.id));
-            }
-            return self.write_bundle(&bundle, request, line, true);
-        }
-        if let Some(path) = bundle.occupied() {
-            return Err(StationError::Occupied { path });
-        }
-
-        let (public, private) = match &request.key {
-            KeySource::Device(key) => (key.clone(), None),
-            KeySource::Station => {
-                let key = PrivateKey::generate()?;
-                (key.public().clone(), Some(key))
-            }
-        };
-        let der = self.authority.issue_idevid(&request.id, &request.serial, &public, now)?;
-        let chain = std::slice::from_ref(self.authority.der());
-        let verified = verify_minion(&self.anchors, &der, chain, unix(now));
-        let verified = verified.map_err(StationError::Issued)?;
-
-        if let Some(line) = self.ledger.find_key(&verified.key) {
-            return Err(seen_as("the key", verified.key.to_string(), &line.entry));
-        }
-
-        bundle.create(private.as_ref())?;
-        let entry = ManifestEntry {
-            id: request.id.clone(),
-            serial: request.serial.clone(),
-            key: verified.key,
-            certificate: verified.fingerprint,
-            grains: request.grains.clone(),
-            issued: now,
-        };
-        let line = IssuedLine { entry, der };
-        self.ledger.append_issued(line.clone())?;
-        self.write_bundle(&bundle, request, line, false)
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn find_id(&self, id: &MinionId) -> Result<Option<ManifestEntry>, StationError> {
+        self.ledger.find(id).map(|device| self.entry(device)).transpose()
     }
 
-    fn write_bundle(
-        &self,
-        bundle: &Bundle,
-        request: &IssueRequest,
-        line: IssuedLine,
-        finished_earlier: bool,
-    ) -> Result<Issued, StationError> {
-        let chain = [line.der, self.authority.der().clone()];
-        let wrote_configuration =
-            bundle.write(&chain, self.anchors.certificates(), &request.masters)?;
-        Ok(Issued { entry: line.entry, finished_earlier, reissued: false, wrote_configuration })
+    fn entry(&self, device: &Device) -> Result<ManifestEntry, StationError> {
+        match self.ledger.read(device)?.event {
+            Event::Issued(line) | Event::Reissued(line) => Ok(line.entry),
+            Event::Adopted(line) => Ok(line.entry),
+            event => unreachable!("invariant: a device's line is about a certificate: {event:?}"),
+        }
     }
 
-    /// Exports what was issued since the last manifest, or everything, to a file.
-    ///
-    /// The station keeps a copy, written before the ledger says that the number is taken: so a
-    /// manifest that gets lost on its way is still there, and no device falls between two of them.
-    pub fn export(
-        &mut self,
-        all: bool,
-        out: &Path,
-        now: Timestamp,
-    ) -> Result<Exported, StationError> {
-        if out.exists() {
-            return Err(FileError::Exists { path: out.to_owned() }.into());
+    /// The line of a certificate that this authority issued.
+    fn issued_line(&self, device: &Device) -> Result<Option<IssuedLine>, StationError> {
+        match self.ledger.read(device)?.event {
+            Event::Issued(line) | Event::Reissued(line) => Ok(Some(line)),
+            Event::Adopted(_)
+            | Event::Refused(_)
+            | Event::Revoked(_)
+            | Event::Manifest(_)
+            | Event::RevocationList(_)
+            | Event::Replaced(_) => Ok(None),
         }
-        let lines = if all { self.ledger.issued() } else { self.ledger.unexported() };
-        let minions: Vec<_> = lines.iter().map(|line| line.entry.clone()).collect();
-        let (number, count) = (self.ledger.next_number(), minions.len());
-        let manifest = Manifest::new(self.name.clone(), number, all, now, minions);
-        let text = manifest.sign(&self.authority)?;
-
-        let directory = self.path.join("manifests");
-        file::create_private_directory(&directory)?;
-        let kept = directory.join(format!("{number:06}.json"));
-        // A number that the ledger does not have was never handed out, so its file may go.
-        file::replace(&kept, text.as_bytes(), Access::Public)?;
-        self.ledger.append_manifest(ManifestLine { number, all, created: now, minions: count })?;
-        file::create(out, text.as_bytes(), Access::Public)?;
-        Ok(Exported { number, minions: count, kept })
     }
 
     /// The station's certificate.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         self.authority.der()
-    }
-}
-
-fn seen(entry: &ManifestEntry, id: &MinionId) -> StationError {
-    if entry.id == *id {
-        seen_as("the id", entry.id.to_string(), entry)
-    } else {
-        seen_as("the serial number", entry.serial.to_string(), entry)
-    }
-}
-
-fn seen_as(what: &'static str, value: String, entry: &ManifestEntry) -> StationError {
-    StationError::Seen {
-        what,
-        value,
-        at: entry.issued,
-        id: entry.id.clone(),
-        serial: entry.serial.clone(),
     }
 }
 

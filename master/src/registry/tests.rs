@@ -3,8 +3,11 @@ use std::time::Duration;
 use drover_pki::{
     Fingerprint, KeyDigest,
     authority::Authority,
+    crl::{RevocationList, Revocations},
+    fingerprint::LineDigest,
     key::PrivateKey,
-    manifest::{Manifest, ManifestEntry},
+    ledger::Head,
+    manifest::{Format, Manifest, ManifestEntry, ManifestLedger, VerifiedManifest},
     verify::{FactoryAuthority, TrustAnchors, verify_minion},
 };
 use drover_proto::{job::TargetType, target::Expression};
@@ -48,10 +51,28 @@ impl Factory {
             certificate: device.fingerprint,
             grains: Map::from_iter([("site".to_owned(), json!(format!("site-{number}")))]),
             issued: NOW,
+            reissue: None,
         });
-        let station = self.station.parse().unwrap();
+        let revocations =
+            Revocations { number, this_update: NOW, next_update: Timestamp::MAX, revoked: vec![] };
+        let crl = RevocationList::sign(&self.line, &revocations).unwrap();
+        let head = |number: u64| Head {
+            count: number * 10,
+            head: LineDigest::of(number.to_string().as_bytes()),
+        };
         VerifiedManifest {
-            manifest: Manifest::new(station, number, true, NOW, entries.collect()),
+            manifest: Manifest {
+                format: Format,
+                station: self.station.parse().unwrap(),
+                number,
+                all: true,
+                created: NOW,
+                ledger: ManifestLedger { head: head(number), previous: head(number - 1) },
+                minions: entries.collect(),
+                revoked: vec![],
+                crl: crl.to_pem(),
+            },
+            crl,
             authority: FactoryAuthority {
                 station: self.station.parse().unwrap(),
                 fingerprint: Fingerprint::of(b""),
@@ -247,7 +268,10 @@ async fn what_is_done_to_many_keys_is_told_of_each() {
     assert_eq!(told, ["accepted -> rejected", "there is no minion `nobody`", revoked]);
     let events = fixture.store.events(3, 10).await.unwrap();
     assert_eq!(events.len(), 1, "one that stays as it is makes no event");
-    assert_eq!((events[0].tag.as_str(), &events[0].data["reason"]), ("drover/key/a/rejected", &json!("stolen")));
+    assert_eq!(
+        (events[0].tag.as_str(), &events[0].data["reason"]),
+        ("drover/key/a/rejected", &json!("stolen"))
+    );
     let accepted = fixture.registry.change(&ids[..1], Verb::Accept, None, NOW).await.remove(0).1;
     assert_eq!(accepted.unwrap().entry.reason, None, "the reason goes with what it was for");
 }
@@ -259,7 +283,9 @@ async fn the_reason_of_a_revocation_is_kept_and_may_be_given_later() {
     fixture.admit(&device).unwrap();
     fixture.tags(1).await;
     let ids = std::slice::from_ref(&device.id);
-    for (reason, kept) in [(None, None), (Some("lost at sea"), Some("lost at sea")), (None, Some("lost at sea"))] {
+    for (reason, kept) in
+        [(None, None), (Some("lost at sea"), Some("lost at sea")), (None, Some("lost at sea"))]
+    {
         let changed = fixture.registry.change(ids, Verb::Revoke, reason, NOW).await.remove(0).1;
         assert_eq!(changed.unwrap().entry.reason.as_deref(), kept);
     }

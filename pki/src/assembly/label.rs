@@ -150,6 +150,7 @@ mod tests {
             certificate: Fingerprint::of(b"certificate"),
             grains: Map::new(),
             issued: Timestamp::constant(1_800_000_000, 0),
+            reissue: None,
         })
     }
 

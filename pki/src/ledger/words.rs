@@ -105,6 +105,21 @@ words! {
     Reason, "a reason", 200
 }
 
+impl Reason {
+    /// An error as the station told it, with its causes, cut to what a reason may have.
+    pub fn of(error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        let printable: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+        printable.parse().unwrap_or_else(|_| Self("refused".into()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

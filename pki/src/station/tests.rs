@@ -9,8 +9,11 @@ use tempfile::TempDir;
 use super::*;
 use crate::file::Identity;
 use crate::fleet::{FleetDirectory, FleetKeys};
+use crate::key::PrivateKey;
+use crate::manifest::Manifest;
 use crate::new_key::NewKey;
-use crate::new_station::{self, NewStationError};
+use crate::new_station::{self, Founding, NewStationError};
+use crate::verify::verify_minion;
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 static NOWHERE: PassphraseSource = PassphraseSource::nowhere();
@@ -21,11 +24,13 @@ fn factory() -> TempDir {
     let name = "acme".parse().unwrap();
     let master = "north".parse().unwrap();
     let keys = FleetKeys::unencrypted();
-    let fleet =
-        FleetDirectory::create(&path.join("fleet"), &name, &master, &keys, NOW).unwrap();
+    let fleet = FleetDirectory::create(&path.join("fleet"), &name, &master, &keys, NOW).unwrap();
     let line = "line-1".parse().unwrap();
     let key = NewKey::unencrypted();
-    new_station::create(&fleet, &NOWHERE, &line, &key, &path.join("station"), NOW).unwrap();
+    let by = "ann".parse().unwrap();
+    let founding = Founding { by: &by, manifests: &[] };
+    let station = path.join("station");
+    new_station::create(&fleet, &NOWHERE, &line, &key, &founding, &station, NOW).unwrap();
     directory
 }
 
@@ -44,6 +49,10 @@ fn request(factory: &TempDir, id: &str, serial: &str) -> IssueRequest {
         reissue: None,
         by: "ann".parse().unwrap(),
     }
+}
+
+fn ann() -> Actor {
+    "ann".parse().unwrap()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -180,21 +189,21 @@ fn manifests_are_numbered_and_list_each_device_once() {
     };
     let out = |name: &str| factory.path().join(name);
     station(&factory).issue(&request(&factory, "a", "1"), NOW).unwrap();
-    let first = station(&factory).export(false, &out("1.json"), NOW).unwrap();
+    let first = station(&factory).export(false, &out("1.json"), &ann(), NOW).unwrap();
     assert_eq!((first.number, ids(&first)), (1, vec!["a".to_owned()]));
     assert_eq!(fs::read(out("1.json")).unwrap(), fs::read(&first.kept).unwrap());
 
     station(&factory).issue(&request(&factory, "b", "2"), NOW).unwrap();
-    let second = station(&factory).export(false, &out("2.json"), NOW).unwrap();
+    let second = station(&factory).export(false, &out("2.json"), &ann(), NOW).unwrap();
     assert_eq!((second.number, ids(&second)), (2, vec!["b".to_owned()]));
-    let third = station(&factory).export(true, &out("3.json"), NOW).unwrap();
+    let third = station(&factory).export(true, &out("3.json"), &ann(), NOW).unwrap();
     assert_eq!((third.number, ids(&third)), (3, vec!["a".to_owned(), "b".to_owned()]));
-    let fourth = station(&factory).export(false, &out("4.json"), NOW).unwrap();
+    let fourth = station(&factory).export(false, &out("4.json"), &ann(), NOW).unwrap();
     assert_eq!((fourth.number, ids(&fourth)), (4, vec![]));
     // A file in the way is not overwritten, and no number is lost on it.
-    let refusal = station(&factory).export(false, &out("4.json"), NOW).unwrap_err();
+    let refusal = station(&factory).export(false, &out("4.json"), &ann(), NOW).unwrap_err();
     assert!(matches!(refusal, StationError::File(FileError::Exists { .. })));
-    assert_eq!(station(&factory).export(false, &out("5.json"), NOW).unwrap().number, 5);
+    assert_eq!(station(&factory).export(false, &out("5.json"), &ann(), NOW).unwrap().number, 5);
 }
 
 #[test]
@@ -220,7 +229,10 @@ fn fleets_and_stations_are_never_overwritten() {
     let fleet = FleetDirectory::new(&path.join("fleet"));
     let line = "line-1".parse().unwrap();
     let key = NewKey::unencrypted();
-    let create = |path: &Path| new_station::create(&fleet, &NOWHERE, &line, &key, path, NOW);
+    let by = "ann".parse().unwrap();
+    let founding = Founding { by: &by, manifests: &[] };
+    let create =
+        |path: &Path| new_station::create(&fleet, &NOWHERE, &line, &key, &founding, path, NOW);
     let refusal = create(&path.join("station")).unwrap_err();
     assert!(matches!(refusal, NewStationError::Exists { .. }));
     let refusal = create(&path.join("fleet")).unwrap_err();

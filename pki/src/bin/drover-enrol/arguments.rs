@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use drover_pki::ledger::Actor;
+use drover_pki::ledger::{Actor, Reason};
 use drover_pki::passphrase::PassphraseArguments;
 use drover_pki::{HardwareSerial, MinionId, OperatorName};
 use serde_json::{Map, Value};
@@ -101,12 +101,20 @@ pub(crate) struct Issue {
     /// Where the device's files go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// Issue again for a device that was issued before; its certificate from then is revoked
+    #[arg(long, requires = "reason")]
+    pub(crate) reissue: bool,
+    /// Why it is issued again, for the ledger and the master
+    #[arg(long, value_name = "TEXT", requires = "reissue")]
+    pub(crate) reason: Option<Reason>,
     #[command(flatten)]
     pub(crate) by: By,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArguments,
 }
 
 /// Who does it, for the ledger.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct By {
     /// Who does it, for the ledger [default: $SUDO_USER, else $USER]
     #[arg(long, value_name = "NAME")]
@@ -139,6 +147,8 @@ pub(crate) struct Manifest {
     /// Everything the station ever issued, not what is new alone
     #[arg(long)]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) by: By,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseArguments,
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use drover_pki::file::FileError;
 use drover_pki::fleet::FleetError;
 use drover_pki::key_file::KeyFileError;
+use drover_pki::ledger::LedgerError;
 use drover_pki::new_station::NewStationError;
 use drover_pki::passphrase::PassphraseError;
 use drover_pki::safe::{FollowError, SafeError};
@@ -147,8 +148,12 @@ impl From<FollowError> for Failure {
 
 impl From<StationError> for Failure {
     fn from(error: StationError) -> Self {
-        let wrong = matches!(error, StationError::Directory { .. } | StationError::Ledger(_));
-        let hint = error.hint().map(str::to_owned);
+        let wrong = matches!(
+            error,
+            StationError::Directory { .. }
+                | StationError::Ledger(LedgerError::File(_) | LedgerError::Missing { .. })
+        );
+        let hint = error.hint();
         Self { hint, error: Box::new(error), status: if wrong { WRONG } else { REFUSED } }
     }
 }

@@ -8,7 +8,7 @@ use drover_pki::authority::AuthorityKey;
 use drover_pki::file::{self, Access};
 use drover_pki::fleet::{FleetDirectory, FleetKeys};
 use drover_pki::key_file::{self, Protection};
-use drover_pki::new_station;
+use drover_pki::new_station::{self, Founding};
 use drover_pki::passphrase::PassphraseSource;
 use jiff::Timestamp;
 
@@ -49,17 +49,22 @@ pub(crate) fn init_station(arguments: &InitStation, now: Timestamp) -> Result<()
     let uri = arguments.ca_key.as_ref().map(|uri| uri.parse("--ca-key")).transpose()?;
     let key = passphrases.new_key(uri.as_ref());
     let own_key = dir.join("ca.key");
+    let by = arguments.by.clone().into_actor();
+    let manifests = arguments.replace.iter().map(|path| file::read(path));
+    let manifests = manifests.collect::<Result<Vec<_>, _>>()?;
+    let founding = Founding { by: &by, manifests: &manifests };
     match (&arguments.complete, &arguments.name, &arguments.fleet) {
         (Some(path), _, _) => {
             let text = file::read(path)?;
-            let done = new_station::complete(dir, &text, &passphrases.existing, now)?;
+            let done = new_station::complete(dir, &text, &passphrases.existing, &founding, now)?;
             let made = if done.made_earlier { "was complete before" } else { "is complete" };
             crate::print(&format!(
                 "the station `{}` in {} {made}\n  it trusts the root with the SHA-256 {}\n",
                 done.station,
                 dir.display(),
                 done.root.with_colons(),
-            ))
+            ))?;
+            tell_known(arguments, done.devices)
         }
         (None, Some(name), None) => {
             let requested = new_station::request(name, &key, dir)?;
@@ -77,12 +82,25 @@ pub(crate) fn init_station(arguments: &InitStation, now: Timestamp) -> Result<()
         (None, Some(name), Some(fleet)) => {
             let root = arguments.root.source();
             let root = root.as_ref().unwrap_or(&passphrases.existing);
-            new_station::create(&FleetDirectory::new(fleet), root, name, &key, dir, now)?;
+            let fleet = FleetDirectory::new(fleet);
+            let devices = new_station::create(&fleet, root, name, &key, &founding, dir, now)?;
             warn_unencrypted(&own_key)?;
-            crate::print(&format!("made the station `{name}` in {}\n", dir.display()))
+            crate::print(&format!("made the station `{name}` in {}\n", dir.display()))?;
+            tell_known(arguments, devices)
         }
         (None, None, _) => Err(Failure::usage("a new station needs a --name".to_owned())),
     }
+}
+
+/// What a station that took another one's place begins with.
+fn tell_known(arguments: &InitStation, devices: usize) -> Result<(), Failure> {
+    if arguments.replace.is_empty() {
+        return Ok(());
+    }
+    crate::print(&format!(
+        "  it knows {} of the station before it\n",
+        crate::show::devices(devices)
+    ))
 }
 
 pub(crate) fn certify_station(arguments: &CertifyStation, now: Timestamp) -> Result<(), Failure> {

@@ -75,7 +75,7 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
         grains,
         masters: arguments.master.into_iter().map(|master| master.0).collect(),
         out: arguments.out,
-        reissue: None,
+        reissue: arguments.reason.filter(|_| arguments.reissue),
         by: arguments.by.into_actor(),
     };
     let issued = station.issue(&request, now)?;
@@ -85,7 +85,17 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
              set `master:` in it"
         );
     }
-    let verb = if issued.finished_earlier { "finished" } else { "issued" };
+    if issued.key_is_exposed {
+        eprintln!(
+            "warning: others may read idevid.key, since the file system of {} keeps no modes",
+            request.out.display()
+        );
+    }
+    let verb = match (issued.finished_earlier, issued.reissued) {
+        (true, _) => "finished",
+        (false, true) => "re-issued",
+        (false, false) => "issued",
+    };
     print(&format!(
         "{verb} `{}` with the serial number `{}` in {}\n  SHA-256 {}\n",
         issued.entry.id,
@@ -97,7 +107,8 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
 
 fn manifest(arguments: &Manifest, now: Timestamp) -> Result<(), Failure> {
     let mut station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
-    let exported = station.export(arguments.all, &arguments.out, now)?;
+    let by = arguments.by.clone().into_actor();
+    let exported = station.export(arguments.all, &arguments.out, &by, now)?;
     print(&format!(
         "manifest {} of the station `{}`: {} in {}\n  on the master: drover key import {}\n",
         exported.number,

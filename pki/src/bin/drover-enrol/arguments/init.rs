@@ -6,6 +6,7 @@ use clap::Args;
 use drover_pki::passphrase::PassphraseArguments;
 use drover_pki::{FleetName, MasterName, StationName};
 
+use super::By;
 use super::keys::{KeyUri, NewPassphrase, RootPassphrase};
 
 /// Makes DIR/root, which goes to a safe, and DIR/master, which is the master's `pki_dir`.
@@ -67,12 +68,18 @@ pub(crate) struct InitStation {
     /// The station's name
     #[arg(long, value_name = "STATION", required_unless_present = "complete")]
     pub(crate) name: Option<StationName>,
+    /// Take the place of a station that is gone: every manifest that it made, or those from its last
+    /// --all one on
+    #[arg(long, value_name = "MANIFEST", num_args = 1.., conflicts_with = "request")]
+    pub(crate) replace: Vec<PathBuf>,
     /// Where to make it
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Make the station's key in a PKCS#11 token (RFC 7512), or use it where it is there
     #[arg(long, value_name = "URI")]
     pub(crate) ca_key: Option<KeyUri>,
+    #[command(flatten)]
+    pub(crate) by: By,
     #[command(flatten)]
     pub(crate) passphrase: NewPassphrase,
     #[command(flatten)]
