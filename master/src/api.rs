@@ -18,6 +18,7 @@ mod minions;
 mod openapi;
 mod pending;
 mod states;
+mod stations;
 mod stream;
 
 pub use error::ApiError;
@@ -32,6 +33,7 @@ pub fn router(master: Master, others: Router) -> Router {
         .merge(crl::routes())
         .merge(events::routes())
         .merge(states::routes())
+        .merge(stations::routes())
         .merge(openapi::routes())
         .with_state(master)
         .merge(others)

@@ -13,6 +13,7 @@ pub mod files;
 pub mod hub;
 pub mod identity;
 pub mod jobs;
+pub mod manifests;
 pub mod master;
 pub mod operational;
 pub mod pillar;

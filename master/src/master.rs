@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use drover_pki::{
+    StationName,
     manifest::{Manifest, ManifestError},
     verify::TrustAnchors,
 };
@@ -14,12 +15,13 @@ use drover_proto::{
     target::{Expression, TargetError},
 };
 use rustls_pki_types::UnixTime;
+use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
     clock::Now,
     config::Config,
-    crl::CrlHandle,
+    crl::{CrlHandle, RevokeError},
     est::EstHandle,
     hub::{HubHandle, StartError, Started},
     identity::IdentityHandle,
@@ -27,7 +29,10 @@ use crate::{
     pillar::Pillars,
     presence::PresenceHandle,
     reactor::{EffectError, Effects},
-    registry::{ChangeError, Changed, Import, Matched, Registry, Shown, Status, Verb},
+    manifests::Manifests,
+    registry::{
+        self, ChangeError, Changed, Import, Matched, Registry, RevokedStation, Shown, Status, Verb,
+    },
     store::Store,
 };
 
@@ -76,15 +81,32 @@ pub enum JobError {
     Start(#[from] StartError),
 }
 
+/// How a manifest is imported.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct ImportOptions {
+    /// Only say what would come of it.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Also where lines were cut off the station's ledger.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// Why a manifest was not imported.
 #[derive(Debug, Error)]
 pub enum ImportError {
     /// It is not to be trusted.
     #[error("the manifest is refused")]
     Manifest(#[source] ManifestError),
-    /// The registry failed.
+    /// The registry refused it, or failed.
     #[error(transparent)]
-    Change(#[from] ChangeError),
+    Registry(#[from] registry::ImportError),
+    /// Its copy cannot be written.
+    #[error("keep a copy of the manifest")]
+    Keep(#[source] std::io::Error),
+    /// Its revocation list cannot be kept.
+    #[error("keep the station's revocation list")]
+    RevocationList(#[from] RevokeError),
 }
 
 impl std::ops::Deref for Master {
@@ -145,16 +167,44 @@ impl Master {
         Ok(self.hub.start(request, matched).await?)
     }
 
-    /// Registers the devices of a station's manifest.
+    /// Registers the devices of a station's manifest, or tells what would come of it.
     ///
     /// # Errors
     /// See [`ImportError`].
-    pub async fn import(&self, manifest: &[u8]) -> Result<Import, ImportError> {
+    pub async fn import(&self, text: &[u8], how: ImportOptions) -> Result<Import, ImportError> {
         let now = Now::read().wall;
         let since = std::time::Duration::try_from(now.as_duration()).unwrap_or_default();
-        let verified = Manifest::verify(manifest, &self.anchors, UnixTime::since_unix_epoch(since))
+        let verified = Manifest::verify(text, &self.anchors, UnixTime::since_unix_epoch(since))
             .map_err(ImportError::Manifest)?;
-        Ok(self.registry.import(&verified, now).await?)
+        // It is kept before anything comes of it, and not if nothing would.
+        let preview = self.registry.preview_import(&verified, how.force, now).await?;
+        if how.dry_run {
+            return Ok(preview);
+        }
+        let (station, number) = (&verified.manifest.station, verified.manifest.number);
+        self.manifests().keep(station, number, text).map_err(ImportError::Keep)?;
+        let import = self.registry.import(&verified, how.force, now).await?;
+        self.crl.keep(station, verified.authority.key, &verified.crl).await?;
+        Ok(import)
+    }
+
+    /// The manifests that were imported.
+    #[must_use]
+    pub fn manifests(&self) -> Manifests {
+        Manifests::new(&self.config.data_dir)
+    }
+
+    /// Refuses what a station signs from now on.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn revoke_station(
+        &self,
+        station: &StationName,
+        devices: bool,
+        reason: Option<&str>,
+    ) -> Result<RevokedStation, ChangeError> {
+        self.registry.revoke_station(station, devices, reason, Now::read().wall).await
     }
 
     /// Does to keys what an operator wants, and tells what became of each.

@@ -10,7 +10,8 @@ use std::{
     },
 };
 
-use drover_pki::{MinionId, manifest::VerifiedManifest, verify::MinionCertificate};
+use drover_pki::{
+    MinionId, StationName, verify::{MinionCertificate, MinionCertificateKind}};
 use drover_proto::{
     event::{NewEvent, Tag},
     message::Scope,
@@ -18,13 +19,13 @@ use drover_proto::{
 };
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     config::Acceptance,
+    crl::{CrlHandle, Revocation},
     store::{Batch, PutError, ReadError, Revision, Store},
 };
 
@@ -32,6 +33,10 @@ mod admission;
 mod certificates;
 mod change;
 mod entry;
+mod import;
+mod registration;
+mod station;
+mod stations;
 mod targets;
 mod task;
 
@@ -40,13 +45,16 @@ mod tests;
 
 pub(crate) use certificates::timestamp;
 pub use certificates::{AskedBy, IssueRefused, IssuedCertificate, OperationalCertificates};
-pub use change::{Conflict, Verb, VerbError};
+pub use change::{Verb, VerbError};
 pub use entry::{Birth, Entry, Sighting, Status};
+pub use import::{Import, ImportError, Refused};
+pub use registration::Conflict;
+pub use station::{KnownLedger, ManifestRefused, StationRecord, StationRevocation};
+pub use stations::{RevokedStation, Station};
 pub use targets::{Matched, Shown};
 pub use task::RegistryTask;
 
 use admission::{Decision, Reason, Rules};
-use change::Registration;
 use task::Amendment;
 
 /// Strangers that are remembered as waiting. A stolen station could make any number.
@@ -68,7 +76,12 @@ struct Inner {
     changing: Mutex<()>,
     amendments: mpsc::Sender<Amendment>,
     gateway: OnceLock<GatewayHandle>,
+    crl: OnceLock<CrlHandle>,
+    stations: RwLock<Stations>,
 }
+
+/// What is known of stations, each with its revision in the store.
+type Stations = HashMap<StationName, (StationRecord, Revision)>;
 
 struct Row {
     entry: Entry,
@@ -111,30 +124,6 @@ pub struct Changed {
     pub entry: Entry,
 }
 
-/// What came of a manifest.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Import {
-    /// Its station.
-    pub station: String,
-    /// Its number.
-    pub number: u64,
-    /// Devices that it registered.
-    pub registered: Vec<MinionId>,
-    /// Devices that were registered already.
-    pub known: Vec<MinionId>,
-    /// Devices that were refused.
-    pub refused: Vec<Refused>,
-}
-
-/// A device of a manifest that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refused {
-    /// The device.
-    pub id: MinionId,
-    /// Why.
-    pub reason: Conflict,
-}
-
 impl Registry {
     /// Reads the registry from the store. The task stores what minions change; it ends with the last
     /// handle.
@@ -147,6 +136,8 @@ impl Registry {
             let sighting = sightings.remove(&entry.id).unwrap_or_default();
             (entry.id.clone(), Row::new(entry, Some(revision), sighting))
         });
+        let stations = store.stations::<StationRecord>()?.into_iter();
+        let stations = stations.map(|(revision, record)| (record.name.clone(), (record, revision)));
         let (amendments, waiting) = mpsc::channel(task::WAITING);
         let inner = Inner {
             policy,
@@ -156,6 +147,8 @@ impl Registry {
             changing: Mutex::new(()),
             amendments,
             gateway: OnceLock::new(),
+            crl: OnceLock::new(),
+            stations: RwLock::new(stations.collect()),
         };
         let registry = Self(Arc::new(inner));
         let task = RegistryTask { registry: Arc::downgrade(&registry.0), waiting };
@@ -166,6 +159,12 @@ impl Registry {
     pub fn set_gateway(&self, gateway: GatewayHandle) {
         // One gateway for each registry; a second one would be a bug that changes nothing here.
         let _ = self.0.gateway.set(gateway);
+    }
+
+    /// Where certificates are published that were taken back.
+    pub fn set_crl(&self, crl: CrlHandle) {
+        // As with the gateway.
+        let _ = self.0.crl.set(crl);
     }
 
     /// Whether who shows a birth certificate comes for an operational one, and can do nothing else.
@@ -180,8 +179,17 @@ impl Registry {
     }
 
     fn decide(&self, certificate: &MinionCertificate, now: Timestamp) -> Decision {
-        let rules =
-            Rules { policy: self.0.policy, issues: self.0.issues.load(Ordering::Relaxed) };
+        let is_station_revoked = match &certificate.kind {
+            MinionCertificateKind::IDevId { station, issuer } => {
+                self.refuses_station(station, issuer.issued)
+            }
+            MinionCertificateKind::LDevId { .. } => false,
+        };
+        let rules = Rules {
+            policy: self.0.policy,
+            issues: self.0.issues.load(Ordering::Relaxed),
+            is_station_revoked,
+        };
         let rows = self.rows();
         let entry = rows.get(&certificate.id).map(|row| &row.entry);
         admission::decide(rules, entry, certificate, now)
@@ -196,7 +204,7 @@ impl Registry {
         reason: Option<&str>,
         now: Timestamp,
     ) -> Vec<(MinionId, Result<Changed, ChangeError>)> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.0.changing.lock().await;
         // Written together, so that a whole fleet shares its flushes. The same id twice would race with itself.
         let mut met = HashSet::new();
         let ids: Vec<_> = ids.iter().filter(|id| met.insert(*id)).cloned().collect();
@@ -204,7 +212,14 @@ impl Registry {
             let changed = self.change_one(&id, verb, reason, now).await;
             (id, changed)
         });
-        stream::iter(changes).buffered(WRITES).collect().await
+        let changed: Vec<_> = stream::iter(changes).buffered(WRITES).collect().await;
+        drop(changing);
+        if let Some(crl) = self.0.crl.get()
+            && matches!(verb, Verb::Revoke | Verb::Delete)
+        {
+            crl.reissue().await;
+        }
+        changed
     }
 
     async fn change_one(
@@ -230,6 +245,7 @@ impl Registry {
         } else if after.status != was {
             batch.event(key_event(&after));
         }
+        self.revoke_certificates(&entry, &after, now, &mut batch)?;
         let revision = self.0.store.put_registry(id, revision, &after, batch).await?;
         // Durable: now it comes into force, for handshakes first and then for what is open.
         self.put_row(after.clone(), revision);
@@ -237,52 +253,27 @@ impl Registry {
         Ok(Changed { was, entry: after })
     }
 
-    /// Registers the devices of a manifest. Returns once all of it is durable.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn import(
+    /// What the lists of revoked certificates are to name from now on, because of a change.
+    fn revoke_certificates(
         &self,
-        verified: &VerifiedManifest,
+        before: &Entry,
+        after: &Entry,
         now: Timestamp,
-    ) -> Result<Import, ChangeError> {
-        let manifest = &verified.manifest;
-        let station = manifest.station.as_str();
-        let _changing = self.0.changing.lock().await;
-        let newest = self.0.store.manifest(station)?;
-        let mut import =
-            Import { station: station.to_owned(), number: manifest.number, ..Import::default() };
-        let mut changes = Vec::new();
-        for device in &manifest.minions {
-            let (entry, revision) = self.entry_and_revision(&device.id);
-            match change::register(self.0.policy, manifest, device, entry.as_ref(), now) {
-                Registration::New(entry) => {
-                    import.registered.push(device.id.clone());
-                    changes.push((*entry, revision, true));
-                }
-                Registration::Known(changed) => {
-                    import.known.push(device.id.clone());
-                    changes.extend(changed.map(|entry| (*entry, revision, false)));
-                }
-                Registration::Refused(reason) => {
-                    import.refused.push(Refused { id: device.id.clone(), reason });
-                }
-            }
-        }
-        let writes = changes.into_iter().map(|(entry, revision, is_new)| async move {
-            let batch = if is_new { key_event(&entry).into() } else { Batch::new() };
-            let revision = self.0.store.put_registry(&entry.id, revision, &entry, batch).await?;
-            self.put_row(entry, revision);
-            Ok::<(), PutError>(())
-        });
-        let mut writes = stream::iter(writes).buffer_unordered(WRITES);
-        while let Some(written) = writes.next().await {
-            written?;
-        }
-        let mut batch = Batch::new();
-        batch.manifest(station, manifest.number.max(newest));
-        self.0.store.write(batch).await.map_err(PutError::from)?;
-        Ok(import)
+        batch: &mut Batch,
+    ) -> Result<(), ReadError> {
+        let reason = change::revocation_reason(before, after);
+        let (Some(crl), Some(reason)) = (self.0.crl.get(), reason) else { return Ok(()) };
+        let certificates = before.operational.iter().flat_map(|operational| operational.all());
+        let revocations: Vec<_> = certificates
+            .map(|certificate| Revocation {
+                issuer: certificate.issuer,
+                serial: certificate.serial.clone(),
+                expires: certificate.expires,
+                at: now,
+                reason,
+            })
+            .collect();
+        crl.add_to(&revocations, batch)
     }
 
     /// Remembers what a minion shows of itself, and adds it to the batch where it is new. That it was seen alone is not
@@ -356,6 +347,14 @@ impl Registry {
         rows.insert(id.clone(), row);
         place.send(Amendment::Newcomer(id));
         true
+    }
+
+    fn stations(&self) -> RwLockReadGuard<'_, Stations> {
+        self.0.stations.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stations_mut(&self) -> RwLockWriteGuard<'_, Stations> {
+        self.0.stations.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn rows(&self) -> RwLockReadGuard<'_, HashMap<MinionId, Row>> {

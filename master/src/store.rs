@@ -27,6 +27,7 @@ mod log;
 mod registry_value;
 mod retention;
 mod revocation;
+mod station;
 mod writer;
 
 #[cfg(test)]
@@ -237,8 +238,18 @@ impl Store {
         entry: &T,
         batch: Batch,
     ) -> Result<Revision, PutError> {
-        let (done, answer) = oneshot::channel();
         let key = keys::named(ledger::REGISTRY, id.as_str());
+        self.compare_and_set(key, expected, entry, batch).await
+    }
+
+    async fn compare_and_set<T: serde::Serialize>(
+        &self,
+        key: Vec<u8>,
+        expected: Option<Revision>,
+        entry: &T,
+        batch: Batch,
+    ) -> Result<Revision, PutError> {
+        let (done, answer) = oneshot::channel();
         let entry = batch::encode(entry);
         let write = Write::Registry { key, expected, entry, batch, done };
         self.writes.send(write).await.map_err(|_| StoreError)?;

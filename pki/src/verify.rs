@@ -136,6 +136,8 @@ pub struct FactoryAuthority {
     pub fingerprint: Fingerprint,
     /// SHA-256 of its public key.
     pub key: KeyDigest,
+    /// When its certificate was issued.
+    pub issued: UnixTime,
 }
 
 /// Verifies what a minion shows: `leaf`, and the other certificates it sent.
@@ -238,7 +240,12 @@ pub fn verify_factory_authority(
     let DroverUrn::FactoryCa(station) = urn else {
         return Err(CertificateError::other_kind("a factory CA", &urn));
     };
-    Ok(FactoryAuthority { station, fingerprint: certificate.fingerprint, key: certificate.key })
+    Ok(FactoryAuthority {
+        station,
+        fingerprint: certificate.fingerprint,
+        key: certificate.key,
+        issued: issued(certificate.not_before),
+    })
 }
 
 /// Verifies the fleet CA's own certificate, and says whose it is.

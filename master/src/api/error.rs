@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::{
     hub::{HubError, StartError},
     master::{ImportError, JobError},
-    registry::{ChangeError, VerbError},
+    registry::{self, ChangeError, VerbError},
     store::{ReadError, StoreError},
 };
 
@@ -147,11 +147,17 @@ impl From<ChangeError> for ApiError {
 
 impl From<ImportError> for ApiError {
     fn from(error: ImportError) -> Self {
-        match error {
+        use registry::ImportError as Registry;
+        match &error {
             ImportError::Manifest(_) => Self::wrong(&error)
                 .caused_by(&error)
                 .hint("export it again at a station of this fleet: `drover-enrol manifest`"),
-            ImportError::Change(error) => error.into(),
+            ImportError::Registry(Registry::Refused(refused)) => {
+                Self::conflict(refused).hint(refused.hint())
+            }
+            ImportError::Registry(Registry::Store(_) | Registry::Read(_))
+            | ImportError::Keep(_)
+            | ImportError::RevocationList(_) => Self::unavailable(&error),
         }
     }
 }

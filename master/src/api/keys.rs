@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::ApiError;
 use crate::{
-    master::Master,
+    master::{ImportOptions, Master},
     registry::{ChangeError, Changed, Entry, Import, Registry, Status, Verb},
 };
 
@@ -159,7 +159,7 @@ async fn change(
 }
 
 /// Kept with the key, and in its event.
-fn checked_reason(reason: Option<String>) -> Result<Option<String>, ApiError> {
+pub(super) fn checked_reason(reason: Option<String>) -> Result<Option<String>, ApiError> {
     match reason.map(|reason| reason.trim().to_owned()) {
         Some(reason) if reason.len() > LONGEST_REASON => {
             Err(ApiError::wrong(format!("a reason has at most {LONGEST_REASON} bytes")))
@@ -168,8 +168,12 @@ fn checked_reason(reason: Option<String>) -> Result<Option<String>, ApiError> {
     }
 }
 
-async fn import(State(master): State<Master>, manifest: Bytes) -> Result<Json<Import>, ApiError> {
-    let import = master.import(&manifest).await?;
+async fn import(
+    State(master): State<Master>,
+    how: Result<Query<ImportOptions>, QueryRejection>,
+    manifest: Bytes,
+) -> Result<Json<Import>, ApiError> {
+    let import = master.import(&manifest, how?.0).await?;
     if import.refused.is_empty() {
         return Ok(Json(import));
     }
@@ -180,7 +184,7 @@ async fn import(State(master): State<Master>, manifest: Bytes) -> Result<Json<Im
     let devices = if count == 1 { "1 device" } else { &format!("{count} devices") };
     let are = if count == 1 { "is" } else { "are" };
     Err(ApiError::conflict(format!(
-        "{devices} of the manifest {are} refused, the others are registered"
+        "{devices} of the manifest {are} refused, which holds up no other"
     ))
     .hint("a device with a new key or station: `drover key delete` its id first")
     .with(Map::from_iter(report)))

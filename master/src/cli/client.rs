@@ -49,6 +49,14 @@ impl Client {
         json(response).await
     }
 
+    /// Gets what is to be kept as it is.
+    pub(super) async fn get_bytes(&mut self, path: &str) -> Result<Bytes, Failure> {
+        let response = self.send(Method::GET, path, None).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+    }
+
     pub(super) async fn post(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
         let response = self.send(Method::POST, path, Some(Bytes::from(body.to_string()))).await?;
         json(response).await

@@ -2,6 +2,7 @@
 
 mod change;
 mod import;
+mod stations;
 
 use drover_proto::glob;
 use serde_json::{Map, Value};
@@ -31,12 +32,17 @@ pub(super) async fn run(
         KeyVerb::Show { id } => show(client, printer, id).await,
         KeyVerb::Accept(chosen) => change::run(client, printer, Change::Accept, chosen).await,
         KeyVerb::Reject(chosen) => change::run(client, printer, Change::Reject, chosen).await,
-        KeyVerb::Revoke(chosen) => change::run(client, printer, Change::Revoke, chosen).await,
+        KeyVerb::Revoke(revoked) => match &revoked.station {
+            Some(station) => stations::revoke(client, printer, station, revoked).await,
+            None => change::run(client, printer, Change::Revoke, &revoked.chosen).await,
+        },
         KeyVerb::Delete(chosen) => change::run(client, printer, Change::Delete, chosen).await,
         KeyVerb::Crl { station, file } => {
             crl::run(client, printer, station.as_deref(), file.as_deref()).await
         }
-        KeyVerb::Import { file } => import::run(client, printer, file).await,
+        KeyVerb::Import(imported) => import::run(client, printer, imported).await,
+        KeyVerb::Stations => stations::list(client, printer).await,
+        KeyVerb::Manifest(wanted) => stations::manifest(client, printer, wanted).await,
     }
 }
 

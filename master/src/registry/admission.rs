@@ -19,6 +19,8 @@ pub(super) struct Rules {
     pub(super) policy: Acceptance,
     /// Whether this master issues operational certificates: who shows a birth certificate then comes for one.
     pub(super) issues: bool,
+    /// Whether the station whose authority issued the birth certificate is not trusted any more.
+    pub(super) is_station_revoked: bool,
 }
 
 /// What to do with it.
@@ -52,6 +54,7 @@ pub(super) enum Reason {
     Revoked,
     OtherKey,
     OtherStation,
+    RevokedStation,
     /// The sign of a clone: a device that lost its newer certificate comes back with its birth certificate.
     Superseded,
     Outdated,
@@ -67,6 +70,7 @@ impl fmt::Display for Reason {
             Self::Revoked => "it is revoked",
             Self::OtherKey => "its factory key is not the one that is registered for this id",
             Self::OtherStation => "its station is not the one that is registered for this id",
+            Self::RevokedStation => "its station is revoked, and it was not registered before",
             Self::Superseded => "a newer operational certificate of this id is in use",
             Self::Outdated => {
                 "its operational certificate is from before the id was deleted or enrolled anew"
@@ -113,7 +117,13 @@ fn decide_birth(
     shown: &MinionCertificate,
     now: Timestamp,
 ) -> Decision {
-    let Some(known) = entry.filter(|entry| entry.status != Status::Deleted) else {
+    // Whoever has a stolen station's authority can make any device; those that were bound to it before are known by
+    // their keys.
+    let known = entry.filter(|entry| entry.status != Status::Deleted);
+    if rules.is_station_revoked && known.is_none_or(|known| known.birth.is_none()) {
+        return Decision::Refuse(Reason::RevokedStation);
+    }
+    let Some(known) = known else {
         return match rules.policy {
             Acceptance::Auto => {
                 let entry = stranger(entry, shown, Status::Accepted, Some(birth), now);

@@ -1,12 +1,12 @@
-//! What an operator or a manifest makes of an entry: decisions without I/O.
+//! What an operator makes of an entry: decisions without I/O.
 
-use drover_pki::manifest::{Manifest, ManifestEntry};
+use drover_pki::crl::RevocationReason;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use thiserror::Error;
 
-use super::entry::{Birth, Entry, Status};
-use crate::config::Acceptance;
+use super::entry::{Entry, Status};
+use crate::crl;
 
 /// What an operator does to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -75,6 +75,10 @@ pub(super) fn apply(
         return Ok(Some(forgotten));
     }
     if status == entry.status {
+        // What the station revoked is so for good once an operator says it too.
+        if entry.station_revoked {
+            return Ok(Some(Entry { station_revoked: false, ..entry.clone() }));
+        }
         // A reason may be given later, and what is so stays so since when it was.
         let explained = reason.filter(|reason| entry.reason.as_deref() != Some(reason));
         let explained =
@@ -85,86 +89,16 @@ pub(super) fn apply(
     Ok(Some(Entry { status, since: now, reason, ..entry.clone() }))
 }
 
-/// Why a device of a manifest was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Conflict {
-    /// The id has another factory key here.
-    OtherKey,
-    /// The id belongs to another station here.
-    OtherStation,
-    /// The id is revoked here.
-    Revoked,
-    /// The id was deleted here after that manifest was made.
-    Deleted,
-}
-
-/// What a manifest makes of one of its devices.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Registration {
-    /// Registered by it.
-    New(Box<Entry>),
-    /// Known already; the entry is given where something else about it changes.
-    Known(Option<Box<Entry>>),
-    /// Refused.
-    Refused(Conflict),
-}
-
-/// Registers a device of a manifest.
-pub(super) fn register(
-    policy: Acceptance,
-    manifest: &Manifest,
-    device: &ManifestEntry,
-    entry: Option<&Entry>,
-    now: Timestamp,
-) -> Registration {
-    let birth = Birth {
-        key: device.key,
-        station: manifest.station.clone(),
-        serial: Some(device.serial.clone()),
-    };
-    let fresh = |before: Option<&Entry>| {
-        let status = match policy {
-            Acceptance::Registered | Acceptance::Auto => Status::Accepted,
-            Acceptance::Manual => Status::Pending,
-        };
-        let entry =
-            before.cloned().unwrap_or_else(|| Entry::new(device.id.clone(), status, now, None));
-        Registration::New(Box::new(Entry {
-            status,
-            since: now,
-            reason: None,
-            birth: Some(birth.clone()),
-            manifest: manifest.number,
-            enrolled: device.grains.clone(),
-            ..entry
-        }))
-    };
-    let Some(entry) = entry else { return fresh(None) };
-    if entry.manifest == 0 && manifest.number <= entry.forgotten {
-        return Registration::Refused(Conflict::Deleted);
-    }
-    match (entry.status, &entry.birth) {
-        // It stays known which certificates are another device's.
-        (Status::Deleted, _) => fresh(Some(entry)),
-        (Status::Revoked, Some(known)) if *known == birth => Registration::Known(None),
-        (Status::Revoked, _) => Registration::Refused(Conflict::Revoked),
-        // A stranger's own word is worth less than the station's.
-        (Status::Pending, _) if entry.manifest == 0 => fresh(Some(entry)),
-        (_, Some(known)) if known.station != birth.station => {
-            Registration::Refused(Conflict::OtherStation)
+/// Why a change takes the device's operational certificates back, if it does.
+pub(super) fn revocation_reason(before: &Entry, after: &Entry) -> Option<RevocationReason> {
+    match after.status {
+        Status::Revoked if before.status != Status::Revoked => {
+            Some(crl::reason(after.reason.as_deref()))
         }
-        (_, Some(known)) if known.key != birth.key => Registration::Refused(Conflict::OtherKey),
-        // Accepted or rejected by hand: the manifest brings what the station knows, not a verdict.
-        (Status::Accepted | Status::Rejected | Status::Pending, _) => {
-            let changed = Entry {
-                birth: Some(birth),
-                manifest: manifest.number.max(entry.manifest),
-                enrolled: device.grains.clone(),
-                ..entry.clone()
-            };
-            let is_older = manifest.number < entry.manifest;
-            Registration::Known((!is_older && changed != *entry).then(|| Box::new(changed)))
+        Status::Deleted => Some(RevocationReason::CessationOfOperation),
+        Status::Accepted | Status::Pending | Status::Rejected | Status::Revoked => {
+            let was_renounced = before.operational.is_some() && after.operational.is_none();
+            was_renounced.then_some(RevocationReason::Superseded)
         }
     }
 }

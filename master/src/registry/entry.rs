@@ -64,6 +64,9 @@ pub struct Entry {
     /// Why, in the words of whoever made it so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Box<str>>,
+    /// Whether it was its station that revoked it, which may make it again. What an operator revokes is so for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub station_revoked: bool,
     /// What it was born with; `None` where only an operational certificate was ever seen.
     pub birth: Option<Birth>,
     /// The newest manifest that it is in; 0 for one that no manifest registered.
@@ -105,6 +108,7 @@ impl Entry {
             status,
             since,
             reason: None,
+            station_revoked: false,
             birth,
             manifest: 0,
             forgotten: 0,

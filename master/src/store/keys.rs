@@ -21,6 +21,7 @@ pub(super) mod ledger {
     pub(in crate::store) const PENDING: u8 = b'p';
     pub(in crate::store) const REGISTRY: u8 = b'r';
     pub(in crate::store) const JOB_ENTRY: u8 = b's';
+    pub(in crate::store) const STATION: u8 = b't';
     pub(in crate::store) const SIGHTING: u8 = b'v';
     pub(in crate::store) const REVOCATION: u8 = b'x';
 }

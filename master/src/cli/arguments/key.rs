@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum KeyVerb {
@@ -25,7 +25,9 @@ pub(in crate::cli) enum KeyVerb {
     ///
     /// There is no way back: the device is enrolled again with a new key, and its id deleted before. A glob and --all reach
     /// every key that is not revoked.
-    Revoke(Chosen),
+    ///
+    /// With --station, refuse what a stolen enrolment station signs: its manifests, and its devices that are not registered.
+    Revoke(Revoked),
     /// Forget minions; no manifest known so far brings them back
     ///
     /// A glob and --all reach every key but the revoked ones, which are deleted by their whole id alone.
@@ -42,10 +44,53 @@ pub(in crate::cli) enum KeyVerb {
         file: Option<PathBuf>,
     },
     /// Register the devices of a station's signed manifest
-    Import {
-        /// The file that `drover-enrol manifest` wrote
-        file: PathBuf,
-    },
+    Import(Imported),
+    /// The enrolment stations that are known: their devices, their last manifest, and whether they are revoked
+    Stations,
+    /// Write the manifests that were imported from a station, to make the station again
+    Manifest(ManifestOf),
+}
+
+/// What is revoked.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Revoked {
+    #[command(flatten)]
+    pub(in crate::cli) chosen: Chosen,
+    /// A stolen station: its new devices and its manifests are refused from now on
+    #[arg(long, value_name = "NAME", group = "which")]
+    pub(in crate::cli) station: Option<String>,
+    /// Also the devices of the station that are registered
+    #[arg(long, requires = "station")]
+    pub(in crate::cli) devices: bool,
+}
+
+/// What is imported.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Imported {
+    /// The file that `drover-enrol manifest` wrote
+    pub(in crate::cli) file: PathBuf,
+    /// Show what would come of it, and change nothing
+    #[arg(long)]
+    pub(in crate::cli) dry_run: bool,
+    /// Also where lines were cut off the station's ledger
+    #[arg(long)]
+    pub(in crate::cli) force: bool,
+}
+
+/// Which manifests are written.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct ManifestOf {
+    /// The station
+    pub(in crate::cli) station: String,
+    /// The manifest's number [default: the last one]
+    #[arg(value_name = "N", conflicts_with = "all")]
+    pub(in crate::cli) number: Option<u64>,
+    /// All of them
+    #[arg(short, long)]
+    pub(in crate::cli) all: bool,
+    /// The directory to write to
+    #[arg(short, long, value_name = "DIR")]
+    pub(in crate::cli) out: PathBuf,
 }
 
 /// Which keys are listed.
@@ -93,12 +138,13 @@ impl KeyStatus {
 
 /// Which keys something is done to.
 #[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("which").required(true)))]
 pub(in crate::cli) struct Chosen {
     /// Ids, or globs on ids
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "ID", group = "which")]
     pub(in crate::cli) ids: Vec<String>,
     /// All of them; which those are is said above
-    #[arg(short, long)]
+    #[arg(short, long, group = "which")]
     pub(in crate::cli) all: bool,
     /// Do not ask; needed for several keys where no terminal is
     #[arg(short, long)]

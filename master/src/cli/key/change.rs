@@ -199,7 +199,7 @@ fn dry_run(printer: &Printer, change: Change, plan: &Plan) -> Result<Outcome, Fa
     Ok(if plan.known() == 0 { Outcome::NothingMatched } else { Outcome::Success })
 }
 
-fn is_attended() -> bool {
+pub(super) fn is_attended() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
@@ -212,6 +212,11 @@ fn confirmed(printer: &Printer, change: Change, plan: &Plan) -> Result<bool, Fai
         return Err(Failure::wrong(message)
             .hint("-y goes ahead without a question; --dry-run shows it and changes nothing"));
     }
+    ask()
+}
+
+/// Whether somebody says yes.
+pub(super) fn ask() -> Result<bool, Failure> {
     eprint!("proceed? [y/N] ");
     let mut answer = String::new();
     io::stdin()

@@ -1,32 +1,36 @@
 //! `drover key import`: what a station issued becomes what the master knows.
 
-use std::path::Path;
-
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::cli::{
     Outcome,
-    arguments::Format,
-    client::Client,
+    arguments::{Format, Imported},
+    client::{Client, Query},
     failure::Failure,
-    job::ids,
     output::{Printer, style::Style, table::cell},
 };
 
 pub(super) async fn run(
     mut client: Client,
     printer: &Printer,
-    file: &Path,
+    imported: &Imported,
 ) -> Result<Outcome, Failure> {
+    let file = &imported.file;
     let manifest = std::fs::read(file).map_err(|error| {
         Failure::wrong(format!("cannot read `{}`", file.display()))
             .because(error)
             .hint("`drover-enrol manifest --station DIR --out FILE` writes one")
     })?;
-    let told = client.post_file("/v1/manifests", Bytes::from(manifest)).await?;
+    let path = Query::new("/v1/manifests")
+        .with("dry_run", if imported.dry_run { "true" } else { "false" })
+        .with("force", if imported.force { "true" } else { "false" });
+    let told = client.post_file(path.as_str(), Bytes::from(manifest)).await?;
     let report = report(&told);
-    printer.print(&report, Format::Table, imported)?;
+    printer.print(&report, Format::Table, sentence)?;
+    if imported.dry_run {
+        printer.note("a dry run: nothing was changed");
+    }
     let refused = report["refused"].as_array().map_or(&[][..], Vec::as_slice);
     for one in refused {
         printer.note(&format!("{}: {}", cell(&one["id"]), cell(&one["reason"])));
@@ -42,22 +46,25 @@ pub(super) async fn run(
 
 /// What became of each device, without the words that a refusal brings along.
 fn report(told: &Value) -> Value {
-    let parts = ["station", "number", "registered", "known", "refused"];
+    let parts = ["station", "number", "registered", "known", "reissued", "revoked", "refused"];
     parts.into_iter().map(|part| (part.to_owned(), told[part].clone())).collect()
 }
 
-fn imported(told: &Value, _: Style) -> String {
-    let refused = match told["refused"].as_array().map_or(0, Vec::len) {
-        0 => String::new(),
-        refused => format!(", {refused} refused"),
-    };
-    format!(
-        "manifest {} of station {}: {} registered, {} known before{refused}\n",
+fn sentence(told: &Value, _: Style) -> String {
+    let count = |part: &str| told[part].as_array().map_or(0, Vec::len);
+    let mut text = format!(
+        "manifest {} of station {}: {} registered, {} known before",
         cell(&told["number"]),
         cell(&told["station"]),
-        ids(&told["registered"]).len(),
-        ids(&told["known"]).len(),
-    )
+        count("registered"),
+        count("known"),
+    );
+    for part in ["reissued", "revoked", "refused"] {
+        if count(part) > 0 {
+            text.push_str(&format!(", {} {part}", count(part)));
+        }
+    }
+    text + "\n"
 }
 
 #[cfg(test)]
@@ -70,7 +77,7 @@ mod tests {
     #[test]
     fn an_import_is_told_in_a_sentence() {
         let told = json!({ "station": "line-1", "number": 3, "registered": ["a", "b"], "known": [], "refused": [] });
-        assert_snapshot!(imported(&told, Style::default()), @"manifest 3 of station line-1: 2 registered, 0 known before");
+        assert_snapshot!(sentence(&told, Style::default()), @"manifest 3 of station line-1: 2 registered, 0 known before");
     }
 
     #[test]
@@ -82,6 +89,6 @@ mod tests {
         });
         let report = report(&told);
         assert!(report["message"].is_null() && report["refused"][0]["id"] == "b", "{report}");
-        assert_snapshot!(imported(&report, Style::default()), @"manifest 3 of station line-1: 1 registered, 0 known before, 1 refused");
+        assert_snapshot!(sentence(&report, Style::default()), @"manifest 3 of station line-1: 1 registered, 0 known before, 1 refused");
     }
 }

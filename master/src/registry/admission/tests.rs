@@ -7,7 +7,8 @@ use super::*;
 
 const START: u64 = 1_800_000_000;
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
-const ISSUING: Rules = Rules { policy: Acceptance::Registered, issues: true };
+const ISSUING: Rules =
+    Rules { policy: Acceptance::Registered, issues: true, is_station_revoked: false };
 
 fn unix(seconds: u64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(seconds))
@@ -120,7 +121,7 @@ fn the_certificate_of_the_device_before_does_not_count() {
         "known, though of the same second"
     );
     let deleted = Entry { status: Status::Deleted, ..entry.clone() };
-    let auto = Rules { policy: Acceptance::Auto, issues: true };
+    let auto = Rules { policy: Acceptance::Auto, ..ISSUING };
     assert_eq!(
         decide(auto, Some(&deleted), &operational(1), NOW),
         Decision::Refuse(Reason::Outdated)
@@ -138,7 +139,7 @@ fn a_stranger_is_known_by_what_it_shows() {
         panic!("a stranger waits");
     };
     assert_eq!((waiting.status, waiting.birth, waiting.operational), (Status::Pending, None, None));
-    let auto = Rules { policy: Acceptance::Auto, issues: true };
+    let auto = Rules { policy: Acceptance::Auto, ..ISSUING };
     let Decision::AdmitNew(entry, Scope::Full) = decide(auto, None, &operational(1), NOW) else {
         panic!("any authentic device is accepted");
     };
