@@ -49,17 +49,17 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 /// An answer that is no success.
 struct Refused {
     status: StatusCode,
-    headers: HeaderMap,
+    header: Option<(HeaderName, HeaderValue)>,
     text: String,
 }
 
 impl Refused {
     fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, headers: HeaderMap::new(), text: text.into() }
+        Self { status, header: None, text: text.into() }
     }
 
     fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.header = Some((name, value));
         self
     }
 }
@@ -67,7 +67,8 @@ impl Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
-        (self.status, self.headers, kind, self.text + "\n").into_response()
+        let headers = HeaderMap::from_iter(self.header);
+        (self.status, headers, kind, self.text + "\n").into_response()
     }
 }
 

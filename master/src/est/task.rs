@@ -155,7 +155,7 @@ impl Connection {
         // The handshake proved the key of this very chain, and verified it once already.
         let device = match tls.get_ref().1.peer_certificates() {
             Some([leaf, intermediates @ ..]) => {
-                let verified = self.shared.trust().verify(leaf, intermediates, now());
+                let verified = self.shared.verify(leaf, intermediates, now());
                 Some(Arc::new(verified.map_err(|error| error.to_string())?))
             }
             Some([]) | None => None,

@@ -87,15 +87,18 @@ impl Shown {
     }
 }
 
-impl Trust {
-    /// Whom a chain speaks for.
+impl Shared {
+    /// Whom a chain speaks for. `simpleenroll` answers with the leaf alone, so a client may well show
+    /// no more than that: the fleet CA is known here.
     pub(super) fn verify(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<MinionCertificate, rustls::Error> {
-        verify_minion(&self.anchors, leaf, intermediates, now).map_err(refused)
+        let own = self.operational.authority().map(|authority| authority.der().clone());
+        let known: Vec<_> = intermediates.iter().cloned().chain(own).collect();
+        verify_minion(&self.trust().anchors, leaf, &known, now).map_err(refused)
     }
 }
 
@@ -126,7 +129,7 @@ impl ClientCertVerifier for DeviceVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.shared.trust().verify(leaf, intermediates, now)?;
+        self.shared.verify(leaf, intermediates, now)?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -3,4 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
+mod est;
+mod guarded_fleet_ca;
 mod lint;
