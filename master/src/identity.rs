@@ -111,8 +111,9 @@ impl Own {
         Duration::try_from(self.expires().duration_since(self.issued())).unwrap_or_default()
     }
 
-    /// When it is to be renewed: at two thirds of its life, or at once where another fleet CA issues now.
-    fn due(&self, authority: Option<&Authority>) -> Timestamp {
+    /// When it is to be renewed: at two thirds of its life, or of `validity` where that was made shorter; at once where
+    /// another fleet CA issues now.
+    fn due(&self, validity: Duration, authority: Option<&Authority>) -> Timestamp {
         let issuer = self.pair.chain.get(1).and_then(|der| Certificate::read(der).ok());
         let is_of = |authority: &Authority| {
             issuer.is_some_and(|issuer| issuer.key == authority.certificate().key)
@@ -120,7 +121,7 @@ impl Own {
         if authority.is_some_and(|authority| !is_of(authority)) {
             return Timestamp::MIN;
         }
-        self.issued().saturating_add(self.life() * 2 / 3).unwrap_or(Timestamp::MAX)
+        self.issued().saturating_add(self.life().min(validity) * 2 / 3).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -143,7 +144,7 @@ impl OwnCertificate {
     /// When there is none that could be shown.
     pub fn take_up(&self, authority: Option<&Authority>, now: Timestamp) -> Result<Own, OwnError> {
         let present = self.files.load()?.map(|pair| Own::new(pair, false)).transpose()?;
-        let is_due = present.as_ref().is_none_or(|own| own.due(authority) <= now);
+        let is_due = present.as_ref().is_none_or(|own| own.due(self.validity, authority) <= now);
         match (present, authority) {
             (Some(own), Some(authority)) if is_due => self.renew(authority, now).or_else(|error| {
                 let error = &error as &dyn std::error::Error;
@@ -262,7 +263,8 @@ impl IdentityTask {
 
     fn wait(&self) -> Duration {
         let authority = self.operational.authority();
-        let left = self.own.due(authority.as_deref()).duration_since(Now::read().wall);
+        let due = self.own.due(self.certificate.validity, authority.as_deref());
+        let left = due.duration_since(Now::read().wall);
         match Duration::try_from(left) {
             Ok(left) if !left.is_zero() => left.min(LOOK),
             // It is due, and was not renewed.
@@ -275,7 +277,7 @@ impl IdentityTask {
     async fn look(&mut self) -> Result<(), StoreError> {
         let now = Now::read().wall;
         let authority = self.operational.authority();
-        if self.own.due(authority.as_deref()) > now {
+        if self.own.due(self.certificate.validity, authority.as_deref()) > now {
             return Ok(());
         }
         let Some(authority) = authority else {
@@ -370,6 +372,8 @@ mod tests {
         let loaded = certificate.take_up(None, day(21)).unwrap();
         assert_eq!(loaded.leaf.fingerprint, next.leaf.fingerprint);
         loaded.identity(&[]).unwrap();
+        let shorter = OwnCertificate { validity: 3 * DAY, ..certificate };
+        assert!(shorter.take_up(Some(&fleet_ca), day(22)).unwrap().is_new, "no waiting for a year");
     }
 
     #[test]
