@@ -28,6 +28,7 @@ pub struct Fleet {
     master: Option<Daemon>,
     minions: BTreeMap<String, Daemon>,
     agent: PathBuf,
+    environment: Vec<String>,
 }
 
 /// What a command printed and how it ended.
@@ -78,6 +79,7 @@ impl Fleet {
             master: None,
             minions: BTreeMap::new(),
             agent: program("drover-minion"),
+            environment: Vec::new(),
         };
         let factory = fleet.path("factory");
         fleet.enrol_tool(&["init-fleet", "--name", "test", "--dir", text(&factory)]);
@@ -196,11 +198,18 @@ impl Fleet {
         self.write(&format!("minions/{id}/minion.yml"), &format!("{own}{more}"));
     }
 
+    /// Gives the master an environment variable, `NAME=VALUE`, each time that it is started.
+    pub fn set_master_environment(&mut self, variable: &str) {
+        self.environment.push(variable.to_owned());
+    }
+
     /// Starts the master and waits until its API answers.
     pub fn start_master(&mut self) {
         let dir = self.path("master");
-        let daemon =
-            Daemon::start(&program("drover-master"), ["-c", text(&dir)], self.path("master.log"));
+        let (env, master) = (Path::new("env"), program("drover-master"));
+        let arguments = self.environment.iter().map(String::as_str);
+        let arguments = arguments.chain([text(&master), "-c", text(&dir)]);
+        let daemon = Daemon::start(env, arguments, self.path("master.log"));
         let master = self.master.insert(daemon);
         let dir = dir.clone();
         wait::until_some(
