@@ -10,7 +10,9 @@ mod out_path;
 mod scan;
 mod settings;
 
-pub use device_list::{Column, Device, DeviceListError, Fault, WrongLine, read_device_list};
+pub use device_list::{
+    Column, Device, DeviceList, DeviceListError, Fault, Part, Row, WrongLine, read_device_list,
+};
 pub use grain::{GrainName, GrainNameError};
 pub use id_template::{IdTemplate, IdTemplateError, NoId};
 pub use label::Label;

@@ -21,11 +21,19 @@ use lines::{Line, Lines};
 
 pub use fault::{Column, DeviceListError, Fault, WrongLine};
 
+/// A list that is good in itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceList {
+    /// The devices, in the list's order.
+    pub devices: Vec<Device>,
+    header: Header,
+}
+
 /// A device in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// The line that it stands on, from 1.
-    pub line: u64,
+    /// Where it stands.
+    pub row: Row,
     /// Its hardware serial number.
     pub serial: HardwareSerial,
     /// The minion that it will be.
@@ -36,6 +44,41 @@ pub struct Device {
     pub csr: Option<PathBuf>,
 }
 
+/// Where a device stands in its list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The line, from 1.
+    pub line: u64,
+    text: String,
+}
+
+/// What of a row is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The whole row.
+    Row,
+    /// The hardware serial number.
+    Serial,
+    /// The id, or the serial number that it is made from.
+    Id,
+    /// The signing request.
+    Csr,
+}
+
+impl DeviceList {
+    /// A row that cannot be issued, for a reason that is not in the list.
+    pub fn conflict(&self, row: Row, part: Part, reason: String) -> WrongLine {
+        let index = match part {
+            Part::Row => None,
+            Part::Serial => Some(self.header.serial),
+            Part::Id => Some(self.header.id.unwrap_or(self.header.serial)),
+            Part::Csr => self.header.csr,
+        };
+        let column = index.map(|index| self.header.column(index));
+        WrongLine { line: row.line, column, fault: Fault::Conflict(reason), text: row.text }
+    }
+}
+
 /// Reads a list of devices.
 ///
 /// Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF; blanks around a value and
@@ -44,7 +87,7 @@ pub struct Device {
 ///
 /// # Errors
 /// Everything that is wrong, in the order of lines.
-pub fn read_device_list(text: &[u8], settings: &Settings) -> Result<Vec<Device>, DeviceListError> {
+pub fn read_device_list(text: &[u8], settings: &Settings) -> Result<DeviceList, DeviceListError> {
     let mut rows = Rows::new(text);
     let mut record = ByteRecord::new();
     let Some(line) = rows.read(&mut record) else {
@@ -65,7 +108,11 @@ pub fn read_device_list(text: &[u8], settings: &Settings) -> Result<Vec<Device>,
             Err(faults) => wrong.extend(faults),
         }
     }
-    if wrong.is_empty() { Ok(devices) } else { Err(DeviceListError { wrong }) }
+    if wrong.is_empty() {
+        Ok(DeviceList { devices, header })
+    } else {
+        Err(DeviceListError { wrong })
+    }
 }
 
 /// The rows of a text, each with the line that it begins on.
@@ -129,7 +176,8 @@ impl Reading<'_> {
         }
         match (serial, id) {
             (Some(serial), Some(id)) if wrong.is_empty() => {
-                Ok(Device { line: line.number, serial, id, grains, csr })
+                let row = Row { line: line.number, text: line.shown() };
+                Ok(Device { row, serial, id, grains, csr })
             }
             _ => Err(wrong),
         }

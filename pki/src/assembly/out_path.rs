@@ -1,5 +1,6 @@
 //! Where each device's bundle goes: `--out`, with the device's own part in it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -8,10 +9,14 @@ use crate::name::{HardwareSerial, MinionId};
 const ID: &str = "{id}";
 const SERIAL: &str = "{serial}";
 
-/// A directory for each device: a path with `{id}` or `{serial}` in it. Whatever the serial number,
+/// A directory for each device: a path with `{id}` or `{serial}` in it, or else one in it. Whatever the serial number,
 /// the path has as many components as the template, and none of them leads upwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutPath(String);
+pub struct OutPath {
+    given: String,
+    /// Without it, each device has a directory of its id in this one.
+    has_place: bool,
+}
 
 /// Why a text is no place for bundles.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,8 +35,16 @@ pub enum OutPathError {
 impl OutPath {
     /// The device's directory.
     pub fn of(&self, id: &MinionId, serial: &HardwareSerial) -> PathBuf {
+        if !self.has_place {
+            return Path::new(&self.given).join(id.as_str());
+        }
         // Neither can hold a brace, so what was put in is not looked at again.
-        self.0.replace(ID, id.as_str()).replace(SERIAL, &escaped(serial.as_str())).into()
+        self.given.replace(ID, id.as_str()).replace(SERIAL, &escaped(serial.as_str())).into()
+    }
+
+    /// The directory as it was given, if it is one for all devices.
+    pub fn plain(&self) -> Option<&Path> {
+        (!self.has_place).then_some(Path::new(&self.given))
     }
 
     /// The directory above everything that differs from device to device.
@@ -40,7 +53,7 @@ impl OutPath {
             let text = component.to_string_lossy();
             text.contains(ID) || text.contains(SERIAL)
         };
-        let path = Path::new(&self.0);
+        let path = Path::new(&self.given);
         let base = path.ancestors().find(|ancestor| !differs(ancestor)).unwrap_or(path);
         if base.as_os_str().is_empty() { Path::new(".") } else { base }
     }
@@ -59,7 +72,13 @@ impl FromStr for OutPath {
             let end = rest.find('}').map_or(rest.len(), |end| end + 1);
             return Err(OutPathError::Placeholder { found: rest[..end].to_owned() });
         }
-        if fixed == text { Ok(Self(format!("{text}/{ID}"))) } else { Ok(Self(text.to_owned())) }
+        Ok(Self { given: text.to_owned(), has_place: fixed != text })
+    }
+}
+
+impl fmt::Display for OutPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.given)
     }
 }
 

@@ -96,6 +96,9 @@ pub enum Fault {
         /// Where it was first.
         line: u64,
     },
+    /// The row is good in itself, and cannot be issued: what the ledger or a directory has against it.
+    #[error("{0}")]
+    Conflict(String),
 }
 
 impl fmt::Display for WrongLine {

@@ -7,6 +7,7 @@ use super::lines::Line;
 use super::{GrainName, cell};
 
 /// Which column has what.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) names: Vec<String>,
     pub(super) serial: usize,

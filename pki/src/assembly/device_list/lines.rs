@@ -17,14 +17,22 @@ impl<'a> Line<'a> {
     }
 
     pub(super) fn wrong(&self, column: Option<Column>, fault: Fault) -> WrongLine {
+        WrongLine { line: self.number, column, fault, text: self.shown() }
+    }
+
+    pub(super) fn shown(&self) -> String {
         let end = self.rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
         let line = &self.rest[..end.unwrap_or(self.rest.len())];
         let shown = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]);
-        let mut text = shown.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'");
+        // Quotes are a list's own, and shown as they are.
+        let mut text = String::with_capacity(shown.len());
+        for c in shown.chars() {
+            if matches!(c, '"' | '\'') { text.push(c) } else { text.extend(c.escape_debug()) }
+        }
         if line.len() > SHOWN {
             text.push('…');
         }
-        WrongLine { line: self.number, column, fault, text }
+        text
     }
 }
 

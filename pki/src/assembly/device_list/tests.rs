@@ -13,14 +13,14 @@ fn list(text: &str) -> Vec<String> {
 }
 
 fn list_with(text: &[u8], settings: &Settings) -> Vec<String> {
-    let devices = read_device_list(text, settings).unwrap();
+    let devices = read_device_list(text, settings).unwrap().devices;
     let shown = |device: &Device| {
         let grains: Vec<_> = device
             .grains
             .iter()
             .map(|(name, value)| format!("{}={value}", name.as_str()))
             .collect();
-        format!("{}: {} {} {}", device.line, device.serial, device.id, grains.join(" "))
+        format!("{}: {} {} {}", device.row.line, device.serial, device.id, grains.join(" "))
     };
     devices.iter().map(shown).collect()
 }
@@ -64,7 +64,8 @@ fn ids_come_from_the_stations_template_and_grains_from_its_settings() {
 #[test]
 fn a_signing_request_is_a_file_and_no_grain() {
     let settings = Settings::default();
-    let devices = read_device_list(b"serial,id,csr\nSN1,a,a.csr\nSN2,b,\n", &settings).unwrap();
+    let devices =
+        read_device_list(b"serial,id,csr\nSN1,a,a.csr\nSN2,b,\n", &settings).unwrap().devices;
     assert_eq!(devices[0].csr.as_deref(), Some(std::path::Path::new("a.csr")));
     assert_eq!((&devices[1].csr, devices[0].grains.len()), (&None, 0));
 }
@@ -172,4 +173,13 @@ fn a_header_that_is_wrong_is_told() {
     line 1, column 6 (``): a grain's name is made of A-Z a-z 0-9 . _ -, unlike ``
         serial,id,site,Site code,site,
     ");
+}
+
+#[test]
+fn a_conflict_is_told_like_any_other_wrong_line() {
+    let list = read_device_list(b"serial,id\nSN1,a\n", &Settings::default()).unwrap();
+    let row = list.devices[0].row.clone();
+    let wrong = list.conflict(row, Part::Id, "the id `a` is taken".to_owned());
+    assert_eq!(wrong.to_string(), "line 2, column 2 (`id`): the id `a` is taken");
+    assert_eq!(wrong.text, "SN1,a");
 }

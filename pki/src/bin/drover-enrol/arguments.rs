@@ -1,10 +1,10 @@
 //! The command line, and the help that teaches it.
 
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use drover_pki::assembly::{GrainName, GrainNameError, MasterAddress};
 use drover_pki::ledger::{Actor, Reason};
 use drover_pki::passphrase::PassphraseArguments;
 use drover_pki::{HardwareSerial, MinionId, OperatorName};
@@ -14,9 +14,11 @@ use crate::failure::Failure;
 use crate::rotation::{Certify, FollowRoots, RotateRoot};
 
 use init::{CertifyStation, InitFleet, InitStation, Passphrase};
+use line::{Batch, Label, StationLoop};
 
 pub(crate) mod init;
 pub(crate) mod keys;
+pub(crate) mod line;
 
 const EXAMPLES: &str = "\
 Examples, from an empty directory to a device:
@@ -50,6 +52,12 @@ pub(crate) enum Verb {
     Passphrase(Passphrase),
     /// Give one device its identity
     Issue(Issue),
+    /// Give every device in a list its identity
+    Batch(Batch),
+    /// Scan serial numbers, and give each device its identity
+    Station(StationLoop),
+    /// Print a device's label again
+    Label(Label),
     /// Export what was issued, signed, for `drover key import`
     Manifest(Manifest),
     /// Make an operator's certificate
@@ -197,8 +205,8 @@ pub(crate) struct Verify {
 /// `K=V`.
 #[derive(Debug, Clone)]
 pub(crate) struct Grain {
-    key: String,
-    value: String,
+    pub(crate) key: GrainName,
+    pub(crate) value: String,
 }
 
 impl FromStr for Grain {
@@ -206,14 +214,8 @@ impl FromStr for Grain {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (key, value) = text.split_once('=').ok_or("a grain is given as KEY=VALUE")?;
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if key.is_empty() || !key.chars().all(allowed) {
-            return Err("a grain's name is made of A-Z a-z 0-9 . _ -".to_owned());
-        }
-        if key == "id" {
-            return Err("the grain `id` is the certificate's, give it with --id".to_owned());
-        }
-        Ok(Self { key: key.to_owned(), value: value.to_owned() })
+        let key = key.parse().map_err(|error: GrainNameError| error.to_string())?;
+        Ok(Self { key, value: value.to_owned() })
     }
 }
 
@@ -221,41 +223,12 @@ impl FromStr for Grain {
 pub(crate) fn grains(given: &[Grain]) -> Result<Map<String, Value>, Failure> {
     let mut grains = Map::new();
     for Grain { key, value } in given {
-        if grains.insert(key.clone(), Value::from(value.as_str())).is_some() {
-            return Err(Failure::usage(format!("the grain `{key}` is given twice")));
+        let name = key.as_str();
+        if grains.insert(name.to_owned(), Value::from(value.as_str())).is_some() {
+            return Err(Failure::usage(format!("the grain `{name}` is given twice")));
         }
     }
     Ok(grains)
-}
-
-/// A host, perhaps with a port, that needs no escaping between quotes in YAML.
-#[derive(Debug, Clone)]
-pub(crate) struct MasterAddress(pub(crate) String);
-
-impl FromStr for MasterAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let is_ipv6 = |host: &str| host.parse::<Ipv6Addr>().is_ok();
-        let is_name = |host: &str| {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            !host.is_empty() && host.chars().all(allowed)
-        };
-        let fits = is_ipv6(text)
-            || match text.rsplit_once(':') {
-                None => is_name(text),
-                Some((host, port)) => {
-                    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-                    port.parse::<u16>().is_ok_and(|port| port != 0)
-                        && bracketed.map_or_else(|| is_name(host), is_ipv6)
-                }
-            };
-        if fits {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("an address is HOST or HOST:PORT, such as 10.0.0.1:4510 or [fd00::1]:4510".into())
-        }
-    }
 }
 
 #[cfg(test)]
@@ -277,18 +250,6 @@ mod tests {
         assert!(grains(&[grain("a=1").unwrap(), grain("a=2").unwrap()]).is_err());
         for wrong in ["a", "=b", "a b=c", "id=x"] {
             grain(wrong).unwrap_err();
-        }
-    }
-
-    #[test]
-    fn an_address_is_a_host_perhaps_with_a_port() {
-        for good in ["127.0.0.1:4510", "master.example:4510", "[fd00::1]:4510", "m", "fd00::1"] {
-            good.parse::<MasterAddress>().unwrap();
-        }
-        for wrong in
-            ["", ":4510", "a:0", "a:65536", "a'b", "a'b:1", "[x]:1", "fd00:::1", "[fd00::1]"]
-        {
-            assert!(wrong.parse::<MasterAddress>().is_err(), "{wrong}");
         }
     }
 }

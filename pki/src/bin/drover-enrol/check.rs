@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::arguments::Verify;
-use crate::failure::Failure;
+use crate::failure::{Failure, with_causes};
 use crate::show::{devices, until};
 
 pub(crate) fn verify(arguments: &Verify, now: Timestamp) -> Result<(), Failure> {
@@ -119,14 +119,4 @@ fn verify_authority(
     }
     let station = verify_factory_authority(anchors, authority, now)?.station;
     Ok(format!("the factory CA of the station `{station}`"))
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

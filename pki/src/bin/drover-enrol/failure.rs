@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use drover_pki::assembly::{SettingsError, WrongLine};
 use drover_pki::file::FileError;
 use drover_pki::fleet::FleetError;
 use drover_pki::key_file::KeyFileError;
@@ -14,6 +15,9 @@ use drover_pki::passphrase::PassphraseError;
 use drover_pki::safe::{FollowError, SafeError};
 use drover_pki::station::StationError;
 use drover_pki::token::TokenUriError;
+
+use crate::line::NoPlace;
+use crate::show;
 
 const REFUSED: u8 = 1;
 const WRONG: u8 = 2;
@@ -64,6 +68,79 @@ impl Failure {
         Self { error: message.into(), hint: None, status: REFUSED }
     }
 
+    /// A list of devices has wrong lines, each of which is told.
+    pub(crate) fn device_list(path: &Path, wrong: &[WrongLine]) -> Self {
+        let mut lines: Vec<_> = wrong.iter().map(|wrong| wrong.line).collect();
+        lines.dedup();
+        let count = if lines.len() == 1 { "a wrong line" } else { "wrong lines" };
+        let mut message = format!("`{}` has {count}, and nothing was issued", path.display());
+        for wrong in wrong {
+            message.push_str(&format!("\n  {wrong}"));
+            if !wrong.text.is_empty() {
+                message.push_str(&format!("\n      {}", wrong.text));
+            }
+        }
+        let hint = "put the list right and run the command again".to_owned();
+        Self { error: message.into(), hint: Some(hint), status: WRONG }
+    }
+
+    /// There is nowhere to write bundles to.
+    pub(crate) fn no_place(error: NoPlace) -> Self {
+        let hint = Some(error.hint().to_owned());
+        Self { error: Box::new(error), hint, status: WRONG }
+    }
+
+    /// The station makes no ids, and was asked to.
+    pub(crate) fn no_template(station: &Path) -> Self {
+        let message = format!("the station in `{}` has no template for ids", station.display());
+        let hint = "add `\"id_template\": \"rfid-{serial}\"` to its station.json, or give it with \
+                    `init-station --id-template`";
+        Self { error: message.into(), hint: Some(hint.to_owned()), status: WRONG }
+    }
+
+    /// The system does not tell of Ctrl-C.
+    pub(crate) fn signals(error: io::Error) -> Self {
+        let error = format!("could not wait for signals: {error}").into();
+        Self { error, hint: None, status: REFUSED }
+    }
+
+    /// Standard input cannot be read.
+    pub(crate) fn input(error: io::Error) -> Self {
+        let error = format!("could not read the input: {error}").into();
+        Self { error, hint: None, status: REFUSED }
+    }
+
+    /// A list was stopped before its end.
+    pub(crate) fn stopped(remaining: usize) -> Self {
+        let message = format!("stopped: {} of the list remain", show::devices(remaining));
+        let hint = "run the same command again: what is done is skipped".to_owned();
+        Self { error: message.into(), hint: Some(hint), status: REFUSED }
+    }
+
+    /// What it was about: a row of a list, where a list is worked through.
+    pub(crate) fn at(self, what: &str) -> Self {
+        let error = Box::new(At { what: what.to_owned(), source: self.error });
+        Self { error, ..self }
+    }
+
+    /// With how much of the list is left, and how to go on.
+    pub(crate) fn during_batch(self, remaining: usize) -> Self {
+        let again = format!(
+            "{} of the list remain; when that is put right, run the same command again: what is done \
+             is skipped",
+            show::devices(remaining)
+        );
+        let hint = self.hint.map_or(again.clone(), |hint| format!("{hint}\nhint: {again}"));
+        Self { hint: Some(hint), ..self }
+    }
+
+    /// Somebody or something was at the station's ledger.
+    pub(crate) fn broken_ledger(path: &Path) -> Self {
+        let error = LedgerError::Broken { path: path.to_owned(), findings: Vec::new() };
+        let hint = error.hint().map(str::to_owned);
+        Self { hint, ..Self::refused(format!("`{}` does not verify", path.display())) }
+    }
+
     /// Standard output is closed, or the disk behind it full.
     pub(crate) fn output(error: io::Error) -> Self {
         let error = format!("could not write the output: {error}").into();
@@ -76,6 +153,14 @@ impl Failure {
 #[error("`{path}` cannot be used")]
 struct InFile {
     path: String,
+    source: Box<dyn Error>,
+}
+
+/// Where in a list, and what happened.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} was not issued")]
+struct At {
+    what: String,
     source: Box<dyn Error>,
 }
 
@@ -151,10 +236,23 @@ impl From<StationError> for Failure {
         let wrong = matches!(
             error,
             StationError::Directory { .. }
-                | StationError::Ledger(LedgerError::File(_) | LedgerError::Missing { .. })
+                | StationError::Ledger(LedgerError::File(_))
         );
         let hint = error.hint();
         Self { hint, error: Box::new(error), status: if wrong { WRONG } else { REFUSED } }
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        let hint = "docs/enrolment.md says what it may hold".to_owned();
+        Self { error: Box::new(error), hint: Some(hint), status: WRONG }
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        Self { hint: error.hint().map(str::to_owned), error: Box::new(error), status: WRONG }
     }
 }
 
@@ -177,4 +275,15 @@ impl fmt::Display for Failure {
             None => Ok(()),
         }
     }
+}
+
+/// An error and its causes on one line.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }

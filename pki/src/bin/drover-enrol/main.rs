@@ -16,17 +16,21 @@ use arguments::{Arguments, Issue, Manifest, Operator, Verb};
 use failure::Failure;
 
 mod arguments;
+mod batch;
 mod check;
 mod failure;
 mod init;
+mod input;
+mod label;
+mod line;
 mod rotation;
+mod screen;
 mod show;
+mod station;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // Nothing here needs more than seconds, and people read these times.
-    let now = Timestamp::now();
-    match run(arguments.verb, Timestamp::from_second(now.as_second()).unwrap_or(now)) {
+    match run(arguments.verb, now()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprint!("{failure}");
@@ -35,13 +39,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// In whole seconds: nothing here needs more, and people read these times.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
 fn run(verb: Verb, now: Timestamp) -> Result<(), Failure> {
     match verb {
         Verb::InitFleet(arguments) => init::init_fleet(&arguments, now),
-        Verb::InitStation(arguments) => init::init_station(&arguments, now),
+        Verb::InitStation(arguments) => {
+            let settings = arguments.line.settings()?;
+            init::init_station(&arguments, now)?;
+            settings.map_or(Ok(()), |settings| Ok(settings.write(&arguments.dir)?))
+        }
         Verb::CertifyStation(arguments) => init::certify_station(&arguments, now),
         Verb::Passphrase(arguments) => init::passphrase(&arguments),
         Verb::Issue(arguments) => issue(arguments, now),
+        Verb::Batch(arguments) => batch::batch(arguments, now),
+        Verb::Station(arguments) => station::station(arguments, now),
+        Verb::Label(arguments) => label::label(&arguments),
         Verb::Manifest(arguments) => manifest(&arguments, now),
         Verb::Operator(arguments) => operator(&arguments, now),
         Verb::RotateRoot(arguments) => rotation::rotate_root(&arguments, now),
@@ -73,7 +90,7 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
         serial: arguments.serial,
         key,
         grains,
-        masters: arguments.master.into_iter().map(|master| master.0).collect(),
+        masters: arguments.master.into_iter().map(|master| master.to_string()).collect(),
         out: arguments.out,
         reissue: arguments.reason.filter(|_| arguments.reissue),
         by: arguments.by.into_actor(),

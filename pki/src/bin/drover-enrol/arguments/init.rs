@@ -8,6 +8,7 @@ use drover_pki::{FleetName, MasterName, StationName};
 
 use super::By;
 use super::keys::{KeyUri, NewPassphrase, RootPassphrase};
+use super::line::LineSettings;
 
 /// Makes DIR/root, which goes to a safe, and DIR/master, which is the master's `pki_dir`.
 /// Nothing that exists is overwritten. Keys are encrypted if a passphrase is given.
@@ -46,7 +47,8 @@ pub(crate) struct InitFleet {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples, at once and in two halves:
-  drover-enrol init-station    --fleet fleet --name line-1 --dir line-1
+  drover-enrol init-station    --fleet fleet --name line-1 --dir line-1 \\
+                               --id-template 'rfid-{serial}' --master 10.0.0.1:4510
 
   drover-enrol init-station    --request --name line-1 --dir line-1
   drover-enrol certify-station --fleet fleet --csr ca.csr --name line-1 --out line-1.crt.pem
@@ -84,6 +86,8 @@ pub(crate) struct InitStation {
     pub(crate) passphrase: NewPassphrase,
     #[command(flatten)]
     pub(crate) root: RootPassphrase,
+    #[command(flatten)]
+    pub(crate) line: LineSettings,
 }
 
 /// Certifies a station's key where the root is. The request proves that the station has the key,

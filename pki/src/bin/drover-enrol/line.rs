@@ -1,0 +1,206 @@
+//! What `batch` and `station` share: an open station with its settings, a place for each device's
+//! bundle, and labels.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use drover_pki::assembly::{Label, OutPath, Settings};
+use drover_pki::certificate::Certificate;
+use drover_pki::file::{self, FileError};
+use drover_pki::ledger::{Actor, Reason};
+use drover_pki::manifest::ManifestEntry;
+use drover_pki::station::{IssueRequest, Issued, KeySource, Station, StationError};
+use drover_pki::{HardwareSerial, MinionId};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::arguments::line::Line as Arguments;
+use crate::failure::Failure;
+
+/// An assembly line at work.
+pub(crate) struct Line {
+    pub(crate) station: Station,
+    pub(crate) settings: Settings,
+    pub(crate) labels: Labels,
+    by: Actor,
+}
+
+/// A device to be issued its identity.
+pub(crate) struct Order {
+    pub(crate) id: MinionId,
+    pub(crate) serial: HardwareSerial,
+    pub(crate) key: KeySource,
+    pub(crate) grains: Map<String, Value>,
+    pub(crate) out: PathBuf,
+    pub(crate) reissue: Option<Reason>,
+}
+
+impl Line {
+    /// Opens the station; the settings were read before, since a list is checked before anybody is
+    /// asked for a passphrase.
+    pub(crate) fn open(
+        arguments: Arguments,
+        settings: Settings,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
+        let station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
+        let labels = Labels::new(arguments.labels());
+        Ok(Self { station, settings, labels, by: arguments.by.into_actor() })
+    }
+
+    pub(crate) fn issue(&mut self, order: Order, now: Timestamp) -> Result<Issued, StationError> {
+        let request = IssueRequest {
+            id: order.id,
+            serial: order.serial,
+            key: order.key,
+            grains: order.grains,
+            masters: self.settings.masters.iter().map(ToString::to_string).collect(),
+            out: order.out,
+            reissue: order.reissue,
+            by: self.by.clone(),
+        };
+        self.station.issue(&request, now)
+    }
+
+    /// The grains that a device gets which is given no others.
+    pub(crate) fn grains(&self) -> Map<String, Value> {
+        let grains = self.settings.grains.iter();
+        grains.map(|(name, value)| (name.as_str().to_owned(), value.as_str().into())).collect()
+    }
+
+    pub(crate) fn warn_without_master(&self) {
+        if self.settings.masters.is_empty() {
+            eprintln!(
+                "warning: neither --master nor the station's settings name one, so a new minion.yml \
+                 names one on the device itself; set `master:` in it"
+            );
+        }
+    }
+}
+
+/// Why there is no place for bundles.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoPlace {
+    /// The directory is not there, nor is the one above it.
+    #[error("`{}` is not there", path.display())]
+    Missing { path: PathBuf },
+    /// It could not be made.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl NoPlace {
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "put in the card, or make the directory",
+            Self::File(_) => "is the card full, or read-only?",
+        }
+    }
+}
+
+/// Makes the directory of all bundles if it is not there. The one above it must be: a card that is
+/// not there is missed before a certificate is issued, not replaced by a directory of that name.
+pub(crate) fn prepare(out: &OutPath) -> Result<(), NoPlace> {
+    let base = out.base();
+    if base.is_dir() {
+        return Ok(());
+    }
+    refuse_missing_parent(base)?;
+    Ok(file::create_private_directory(base)?)
+}
+
+/// Refuses a path whose directory is not there.
+pub(crate) fn refuse_missing_parent(path: &Path) -> Result<(), NoPlace> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
+            Err(NoPlace::Missing { path: parent.to_owned() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What lies where a device's bundle belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// No certificate.
+    Nothing,
+    /// The certificate that the ledger has for the device, with its key if it was made here.
+    Whole,
+    /// Another one, of this subject.
+    Other(String),
+}
+
+/// Looks for a device's bundle.
+pub(crate) fn look(out: &Path, entry: Option<&ManifestEntry>) -> Result<Found, FileError> {
+    let pki = out.join("pki");
+    let path = pki.join("idevid.crt");
+    let chain = match file::read_certificates(&path) {
+        Ok(chain) => chain,
+        Err(FileError::Io { source, .. })
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(Found::Nothing);
+        }
+        Err(FileError::Certificates { .. }) => {
+            return Ok(Found::Other("a file that is no certificate".to_owned()));
+        }
+        Err(error) => return Err(error),
+    };
+    let Ok(certificate) = Certificate::read(&chain[0]) else {
+        return Ok(Found::Other("a certificate that cannot be read".to_owned()));
+    };
+    if entry.is_none_or(|entry| entry.certificate != certificate.fingerprint) {
+        return Ok(Found::Other(certificate.subject));
+    }
+    let key = pki.join("idevid.key");
+    if key.exists() {
+        file::Identity::load(&path, &key)?;
+    }
+    Ok(Found::Whole)
+}
+
+/// Where labels go.
+pub(crate) struct Labels {
+    directory: PathBuf,
+}
+
+impl Labels {
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Writes a device's label in its three forms. It can be printed again at any time, so nothing
+    /// is synced for it.
+    pub(crate) fn write(&self, entry: &ManifestEntry) -> Result<Label, FileError> {
+        let label = Label::new(entry);
+        let failed = |attempted, path: &Path| {
+            let path = path.to_owned();
+            move |source| FileError::Io { attempted, path, source }
+        };
+        let made = std::fs::create_dir_all(&self.directory);
+        made.map_err(failed("make the directory", &self.directory))?;
+        for (kind, bytes) in [
+            ("txt", label.text().into_bytes()),
+            ("svg", label.svg().into_bytes()),
+            ("png", label.png()),
+        ] {
+            let path = self.path(entry, kind);
+            std::fs::write(&path, bytes).map_err(failed("write", &path))?;
+        }
+        Ok(label)
+    }
+
+    /// Writes it where an earlier run was stopped before it did.
+    pub(crate) fn complete(&self, entry: &ManifestEntry) -> Result<(), FileError> {
+        // The picture is the last of the three.
+        if self.path(entry, "png").exists() { Ok(()) } else { self.write(entry).map(drop) }
+    }
+
+    fn path(&self, entry: &ManifestEntry, kind: &str) -> PathBuf {
+        self.directory.join(format!("{}.{kind}", entry.id))
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+}

@@ -1,0 +1,273 @@
+//! `drover-enrol station`: the prompt loop of an assembly line, for a barcode scanner and a person
+//! with gloves. Scan a serial number, see OK or what is wrong, next.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use drover_pki::assembly::{OutPath, Scan};
+use drover_pki::file::FileError;
+use drover_pki::manifest::ManifestEntry;
+use drover_pki::station::{Issued, KeySource, StationError};
+use drover_pki::{HardwareSerial, MinionId};
+use jiff::Timestamp;
+
+use crate::arguments::line::StationLoop;
+use crate::failure::{Failure, with_causes};
+use crate::input::{self, Input};
+use crate::line::{self, Found, Line, Order};
+use crate::screen::{Screen, Sign};
+use crate::show::devices;
+
+pub(crate) fn station(arguments: StationLoop, now: Timestamp) -> Result<(), Failure> {
+    let StationLoop { line: common, card } = arguments;
+    let settings = common.settings()?;
+    if settings.id_template.is_none() {
+        return Err(Failure::no_template(&common.station));
+    }
+    let place = if card { Place::Card(common.card()?) } else { Place::Each(common.out.clone()) };
+    let directory = common.station.clone();
+    let line = Line::open(common, settings, now)?;
+    // Before the first prompt: whoever scans after it is heard.
+    let inputs = input::listen().map_err(Failure::signals)?;
+
+    let mut shift =
+        Shift { line, place, screen: Screen::of_stdout(), last: None, count: Count::default() };
+    shift.welcome()?;
+    loop {
+        shift.prompt()?;
+        match inputs.recv() {
+            Ok(Input::Line(scanned)) => match Scan::parse(&scanned) {
+                Ok(Scan::Nothing) => {}
+                Ok(Scan::Quit) => break,
+                Ok(Scan::Reprint) => shift.reprint()?,
+                Ok(Scan::Serial(serial)) => shift.device(serial)?,
+                Err(error) => {
+                    let about = format!("{}\nscan the serial number again", with_causes(&error));
+                    shift.stop(&about)?;
+                }
+            },
+            Ok(Input::End) | Err(_) => break,
+            Ok(Input::Failed(error)) => return Err(Failure::input(error)),
+        }
+    }
+    shift.end(&directory)
+}
+
+/// Where bundles go.
+enum Place {
+    /// Each into a directory of its own.
+    Each(OutPath),
+    /// All into this one, on a card that is changed.
+    Card(PathBuf),
+}
+
+impl Place {
+    fn of(&self, id: &MinionId, serial: &HardwareSerial) -> PathBuf {
+        match self {
+            Self::Each(out) => out.of(id, serial),
+            Self::Card(path) => path.clone(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Count {
+    issued: usize,
+    finished: usize,
+    done_before: usize,
+    refused: usize,
+}
+
+struct Shift {
+    line: Line,
+    place: Place,
+    screen: Screen,
+    /// Whose label was printed last.
+    last: Option<ManifestEntry>,
+    count: Count,
+}
+
+impl Shift {
+    fn welcome(&self) -> Result<(), Failure> {
+        self.line.warn_without_master();
+        let unfinished = self.line.station.unfinished()?;
+        for begun in &unfinished {
+            eprintln!(
+                "warning: the bundle of `{}` in `{}` is not finished: scan `{}` again with its card",
+                begun.id,
+                begun.out.display(),
+                begun.serial
+            );
+        }
+        crate::print(&format!(
+            "station `{}`: scan a serial number; `reprint` prints the last label again, `quit` ends\n",
+            self.line.station.name()
+        ))
+    }
+
+    fn prompt(&self) -> Result<(), Failure> {
+        match self.screen {
+            Screen::Colour | Screen::Terminal => crate::print("serial number> "),
+            Screen::Plain => Ok(()),
+        }
+    }
+
+    /// A device's serial number was scanned.
+    fn device(&mut self, serial: HardwareSerial) -> Result<(), Failure> {
+        match self.try_device(serial) {
+            Ok(Verdict::Issued(issued, out)) => self.ok(issued, &out),
+            Ok(Verdict::Done(about)) => {
+                self.count.done_before += 1;
+                crate::print(&self.screen.show(Sign::Done, &about))
+            }
+            Err(refusal) => self.stop(&refusal),
+        }
+    }
+
+    fn try_device(&mut self, serial: HardwareSerial) -> Result<Verdict, String> {
+        let template = self.line.settings.id_template.as_ref();
+        let template = template.expect("invariant: without a template the loop does not begin");
+        let id = template
+            .id(&serial)
+            .map_err(|error| format!("{}\nis this the right barcode?", with_causes(&error)))?;
+        let out = self.place.of(&id, &serial);
+        let ready = match &self.place {
+            Place::Each(out) => line::prepare(out),
+            Place::Card(path) => line::refuse_missing_parent(path),
+        };
+        ready.map_err(|error| format!("{}\n{}", with_causes(&error), error.hint()))?;
+
+        let entry = self.line.station.find(&serial).map_err(|error| refusal(&error))?;
+        let found = line::look(&out, entry.as_ref()).map_err(|error| card_fault(&error))?;
+        match (&entry, found) {
+            (_, Found::Other(holds)) => {
+                return Err(format!(
+                    "`{}` holds another device: {holds}\nput in the next card, or look what that is",
+                    out.display()
+                ));
+            }
+            (Some(entry), Found::Whole) if entry.id == id && !self.is_begun(entry)? => {
+                return Ok(Verdict::Done(format!(
+                    "{id}   serial number {serial}\nwas done at {}, and it is good: {}\nnothing was \
+                     changed",
+                    entry.issued,
+                    out.display()
+                )));
+            }
+            (_, Found::Whole | Found::Nothing) => {}
+        }
+        let (grains, key) = (self.line.grains(), KeySource::Station);
+        let order = Order { id, serial, key, grains, out: out.clone(), reissue: None };
+        match self.line.issue(order, crate::now()) {
+            Ok(issued) => Ok(Verdict::Issued(Box::new(issued), out)),
+            Err(StationError::Seen { at, id, serial, unfinished: None, .. }) => Err(format!(
+                "{id}   serial number {serial}\nwas issued at {at}, and is not in {}\nit is good if \
+                 its device has it\nelse issue it again: drover-enrol issue --id {id} --serial \
+                 '{serial}' --reissue --reason …",
+                out.display()
+            )),
+            Err(StationError::File(error)) => Err(card_fault(&error)),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// Whether its bundle is not known to be whole.
+    fn is_begun(&self, entry: &ManifestEntry) -> Result<bool, String> {
+        let unfinished = self.line.station.unfinished().map_err(|error| refusal(&error))?;
+        Ok(unfinished.iter().any(|begun| begun.id == entry.id && begun.key == entry.key))
+    }
+
+    fn ok(&mut self, issued: Box<Issued>, out: &Path) -> Result<(), Failure> {
+        let entry = issued.entry;
+        let mut about = format!("{}   serial number {}\n", entry.id, entry.serial);
+        let what = if issued.finished_earlier { "finished" } else { "written" };
+        put(&mut about, format_args!("{what} and read back: {}", out.display()));
+        if issued.key_is_exposed {
+            put(&mut about, format_args!("others can read the key: this card keeps no modes"));
+        }
+        if issued.finished_earlier {
+            self.count.finished += 1;
+        } else {
+            self.count.issued += 1;
+        }
+        match self.line.labels.write(&entry) {
+            Ok(label) => put(&mut about, format_args!("\n{}", label.text().trim_end())),
+            // The device is good all the same.
+            Err(error) => put(
+                &mut about,
+                format_args!("no label: {}\nscan or type `reprint`", with_causes(&error)),
+            ),
+        }
+        self.last = Some(entry);
+        crate::print(&self.screen.show(Sign::Ok, &about))
+    }
+
+    fn stop(&mut self, about: &str) -> Result<(), Failure> {
+        self.count.refused += 1;
+        crate::print(&self.screen.show(Sign::Stop, about))
+    }
+
+    fn reprint(&mut self) -> Result<(), Failure> {
+        let Some(entry) = &self.last else {
+            return crate::print(
+                "no device was issued in this session; any label is printed again with \
+                 `drover-enrol label`\n",
+            );
+        };
+        match self.line.labels.write(entry) {
+            Ok(label) => crate::print(&format!(
+                "{}  again in {}\n",
+                label.text(),
+                self.line.labels.directory().display()
+            )),
+            Err(error) => crate::print(&format!("no label: {}\n", with_causes(&error))),
+        }
+    }
+
+    fn end(self, station: &Path) -> Result<(), Failure> {
+        let Count { issued, finished, done_before, refused } = self.count;
+        let mut text = format!("\nissued {}", devices(issued));
+        for (count, words) in
+            [(finished, "finished"), (done_before, "done before"), (refused, "refused")]
+        {
+            if count > 0 {
+                text.push_str(&format!(", {words} {count}"));
+            }
+        }
+        text.push('\n');
+        if issued + finished > 0 {
+            text.push_str(&format!(
+                "  labels in {}\n  next: drover-enrol manifest --station {} --out FILE\n",
+                self.line.labels.directory().display(),
+                station.display()
+            ));
+        }
+        crate::print(&text)
+    }
+}
+
+/// What came of a scan.
+enum Verdict {
+    Issued(Box<Issued>, PathBuf),
+    /// It had been issued before; nothing was done.
+    Done(String),
+}
+
+fn refusal(error: &StationError) -> String {
+    let hint = error.hint().map(|hint| format!("\n{hint}"));
+    format!("{}{}", with_causes(error), hint.unwrap_or_default())
+}
+
+/// A card that cannot be read or written.
+fn card_fault(error: &FileError) -> String {
+    format!(
+        "{}\nis the card in, not full and not read-only? put it right, or take another, and scan \
+         again",
+        with_causes(error)
+    )
+}
+
+fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
+    let written = writeln!(text, "{line}");
+    debug_assert!(written.is_ok(), "a String takes everything");
+}
