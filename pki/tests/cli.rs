@@ -50,8 +50,8 @@ fn a_factory_is_made_once() {
     made the fleet `acme`
       fleet/root  the root: put it in a safe, it makes stations alone
       fleet/master  the pki_dir of the master `acme`
-    warning: `root/root.key` is not encrypted; who reads it can issue certificates
-    warning: `master/fleet-ca.key` is not encrypted; who reads it can issue certificates
+    warning: `fleet/root/root.key` is not encrypted; who reads it can issue certificates
+    warning: `fleet/master/fleet-ca.key` is not encrypted; who reads it can issue certificates
     ");
     assert_snapshot!(enrol(path, "init-fleet --name acme --dir fleet"), @r"
     status 1
@@ -61,7 +61,7 @@ fn a_factory_is_made_once() {
     assert_snapshot!(enrol(path, "init-station --fleet fleet --name line-1 --dir line-1"), @r"
     status 0
     made the station `line-1` in line-1
-    warning: `ca.key` is not encrypted; who reads it can issue certificates
+    warning: `line-1/ca.key` is not encrypted; who reads it can issue certificates
     ");
     assert_snapshot!(enrol(path, "init-station --fleet fleet --name line-1 --dir line-1"), @r"
     status 1
@@ -90,7 +90,7 @@ fn a_device_is_issued_once() {
     assert_snapshot!(enrol(path, &format!("{issue} --id a --serial 2 --out b")), @r"
     status 1
     error: the id `a` was issued at TIME, to `a` with the serial number `1`
-    hint: an id, a serial number and a key are issued once: check the label; a new device gets its own
+    hint: an id, a serial number and a key are issued once: check the label; a device that needs another certificate gets one with --reissue and --reason
     ");
     assert_snapshot!(enrol(path, &format!("{issue} --id b --serial 2 --out a")), @r"
     status 1
@@ -170,6 +170,7 @@ fn manifests_are_exported_shown_and_verified() {
         station      line-1
         number       1
         created      TIME
+        ledger       1 line, the last one DIGEST
         devices      1
         a            serial 1, key DIGEST site=bne
     ");
@@ -198,6 +199,157 @@ fn manifests_are_exported_shown_and_verified() {
     m: refused: the manifest's station is not one that is trusted here: the certificate does not lead to a root that is trusted here
     error: 2 files do not verify
     ");
+}
+
+#[test]
+fn a_device_gets_another_certificate_and_loses_it() {
+    let factory = factory();
+    let path = factory.path();
+    let issue = "issue --station line-1 --id a --serial 1 --master m --by ann";
+    enrol(path, &format!("{issue} --out a"));
+    assert_snapshot!(enrol(path, &format!("{issue} --out a --reissue")), @r"
+    status 2
+    error: the following required arguments were not provided:
+      --reason <TEXT>
+
+    Usage: drover-enrol issue --station <DIR> --id <ID> --serial <SN> --out <DIR> --reissue --reason <TEXT> --master <ADDR> --by <NAME>
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(enrol(path, &format!("{issue} --out a --reissue --reason lost")), @r"
+    status 0
+    re-issued `a` with the serial number `1` in a
+      SHA-256 DIGEST
+    ");
+    assert_snapshot!(enrol(path, "issue --station line-1 --id b --serial 2 --reissue --reason x --out b"), @r"
+    status 1
+    error: nothing was issued here for the serial number `2`
+    hint: check the label; `drover-enrol ledger show` lists what was issued, and a first certificate is issued without --reissue
+    ");
+    assert_snapshot!(enrol(path, "revoke --station line-1 --serial 1 --reason stolen --by bob"), @r"
+    status 0
+    revoked `a` with the serial number `1`
+      for the master: drover-enrol manifest --station line-1 --out FILE; at once: drover key revoke a
+    ");
+    assert_snapshot!(enrol(path, "revoke --station line-1 --id a --reason stolen --by bob"), @r"
+    status 0
+    was revoked before: `a` with the serial number `1`
+      for the master: drover-enrol manifest --station line-1 --out FILE; at once: drover key revoke a
+    ");
+    assert_snapshot!(enrol(path, "crl --station line-1 --out l.crl --by bob"), @r"
+    status 0
+    revocation list 5 of the station `line-1`: 2 certificates in l.crl, until TIME
+    ");
+    enrol(path, "manifest --station line-1 --out m --by bob");
+    assert_snapshot!(enrol(path, "show m"), @r"
+    status 0
+    m:
+      manifest
+        station      line-1
+        number       1
+        created      TIME
+        ledger       5 lines, the last one DIGEST
+        devices      1
+        a            serial 1, key DIGEST re-issued: lost
+        revoked      1
+        a            stolen
+    ");
+    assert_snapshot!(enrol(path, "ledger show --station line-1 --id a"), @r"
+    status 0
+    LINE  TIME                  BY   EVENT     ID  SERIAL
+    1     TIME  ann  issued    a   1       SHA-256 DIGEST
+    2     TIME  ann  reissued  a   1       lost; SHA-256 DIGEST
+    4     TIME  bob  revoked   a   1       stolen
+    ");
+    let all = enrol(path, "ledger show --station line-1 --json");
+    assert_eq!(all.matches("\"previous\"").count(), 6, "{all}");
+}
+
+#[test]
+fn a_ledger_that_somebody_was_at_is_not_issued_from() {
+    let factory = factory();
+    let path = factory.path();
+    for n in 1..=3 {
+        enrol(path, &format!("issue --station line-1 --id d{n} --serial {n} --out d{n}"));
+    }
+    assert_snapshot!(enrol(path, "ledger verify --station line-1"), @r"
+    status 0
+    line-1/ledger.ndjson: OK, 3 lines of the station `line-1`
+      head DIGEST
+    ");
+    let ledger = path.join("line-1/ledger.ndjson");
+    let text = std::fs::read_to_string(&ledger).unwrap();
+    std::fs::write(&ledger, text.replace("\"serial\":\"2\"", "\"serial\":\"4\"")).unwrap();
+    assert_snapshot!(enrol(path, "ledger verify --station line-1"), @r"
+    status 1
+    line-1/ledger.ndjson: line 2 was changed
+    error: `line-1/ledger.ndjson` does not verify
+    hint: nothing is issued from it: find out who did it, then put `ledger.ndjson` and `ledger.head` back together from a copy, or make the station again from its manifests with `drover-enrol init-station --replace`
+    ");
+    assert_snapshot!(enrol(path, "issue --station line-1 --id e --serial 9 --out e"), @r"
+    status 1
+    error: the station's ledger cannot be used
+      caused by: `line-1/ledger.ndjson` does not verify: line 2 was changed
+    hint: nothing is issued from it: find out who did it, then put `ledger.ndjson` and `ledger.head` back together from a copy, or make the station again from its manifests with `drover-enrol init-station --replace`
+    ");
+    assert!(!path.join("e").exists());
+    let tail = text.lines().next().unwrap().to_owned() + "\n";
+    std::fs::write(&ledger, tail).unwrap();
+    let told = enrol(path, "ledger verify --station line-1");
+    assert!(
+        told.starts_with("status 1\nline-1/ledger.ndjson: lines 2 to 3 were cut off the end\n")
+    );
+    std::fs::remove_file(&ledger).unwrap();
+    assert_snapshot!(enrol(path, "ledger verify --station line-1"), @r"
+    status 1
+    error: the station's ledger cannot be used
+      caused by: there is no ledger in `line-1`
+    hint: nothing is issued from it: find out who did it, then put `ledger.ndjson` and `ledger.head` back together from a copy, or make the station again from its manifests with `drover-enrol init-station --replace`
+    ");
+    std::fs::write(&ledger, text).unwrap();
+    assert!(enrol(path, "ledger verify --station line-1").starts_with("status 0"));
+}
+
+#[test]
+fn a_station_that_is_gone_is_made_again_from_its_manifests() {
+    let factory = factory();
+    let path = factory.path();
+    for n in 1..=3 {
+        enrol(path, &format!("issue --station line-1 --id d{n} --serial {n} --out d{n}"));
+        enrol(path, &format!("manifest --station line-1 --out m{n}"));
+    }
+    std::fs::rename(path.join("line-1"), path.join("dead")).unwrap();
+    let init = "init-station --fleet fleet --name line-1 --dir line-1 --replace";
+    assert_snapshot!(enrol(path, &format!("{init} m3 m1")), @r"
+    status 1
+    error: the station cannot be made again from these manifests
+      caused by: of the station `line-1` manifest 2 is missing
+    hint: the master keeps every manifest that it imported: `drover key manifest line-1 --all --out DIR` gives them back; or begin at one that was made with --all
+    ");
+    assert!(!path.join("line-1").exists());
+    assert_snapshot!(enrol(path, &format!("{init} m3 m1 m2")), @r"
+    status 0
+    made the station `line-1` in line-1
+      it knows 3 devices of the station before it
+    warning: `line-1/ca.key` is not encrypted; who reads it can issue certificates
+    ");
+    assert_snapshot!(enrol(path, "issue --station line-1 --id d4 --serial 2 --out d4"), @r"
+    status 1
+    error: the serial number `2` was issued at TIME, to `d2` with the serial number `2`
+    hint: an id, a serial number and a key are issued once: check the label; a device that needs another certificate gets one with --reissue and --reason
+    ");
+    enrol(path, "issue --station line-1 --id d4 --serial 4 --master m --out d4");
+    assert_snapshot!(enrol(path, "manifest --station line-1 --out m4"), @r"
+    status 0
+    manifest 4 of the station `line-1`: 1 device in m4
+      on the master: drover key import m4
+    ");
+    assert_snapshot!(enrol(path, "revoke --station line-1 --id d1 --reason x"), @r"
+    status 1
+    error: the certificate of `d1` was issued by the station before this one
+    hint: revoke it on the master: `drover key revoke`
+    ");
+    assert!(enrol(path, "ledger verify --station line-1").starts_with("status 0"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use line::{Batch, Label, StationLoop};
 
 pub(crate) mod init;
 pub(crate) mod keys;
+pub(crate) mod ledger;
 pub(crate) mod line;
 
 const EXAMPLES: &str = "\
@@ -60,6 +61,12 @@ pub(crate) enum Verb {
     Label(Label),
     /// Export what was issued, signed, for `drover key import`
     Manifest(Manifest),
+    /// List, verify and finish what the station remembers
+    Ledger(ledger::Ledger),
+    /// Revoke a device's certificate
+    Revoke(ledger::Revoke),
+    /// Write the station's revocation list
+    Crl(ledger::Crl),
     /// Make an operator's certificate
     Operator(Operator),
     /// Make a new root for the fleet, or a list of its roots without an old one

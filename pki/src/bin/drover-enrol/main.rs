@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use drover_pki::PublicKey;
-use drover_pki::csr::CsrError;
 use drover_pki::file;
 use drover_pki::fleet::FleetDirectory;
+use drover_pki::ledger::RefusalKind;
 use drover_pki::station::{IssueRequest, KeySource, Station};
 use jiff::Timestamp;
 
@@ -22,6 +22,7 @@ mod failure;
 mod init;
 mod input;
 mod label;
+mod ledger;
 mod line;
 mod rotation;
 mod screen;
@@ -60,6 +61,9 @@ fn run(verb: Verb, now: Timestamp) -> Result<(), Failure> {
         Verb::Station(arguments) => station::station(arguments, now),
         Verb::Label(arguments) => label::label(&arguments),
         Verb::Manifest(arguments) => manifest(&arguments, now),
+        Verb::Ledger(arguments) => ledger::ledger(&arguments, now),
+        Verb::Revoke(arguments) => ledger::revoke(arguments, now),
+        Verb::Crl(arguments) => ledger::crl(arguments, now),
         Verb::Operator(arguments) => operator(&arguments, now),
         Verb::RotateRoot(arguments) => rotation::rotate_root(&arguments, now),
         Verb::Certify(arguments) => rotation::certify(&arguments, now),
@@ -75,16 +79,19 @@ fn run(verb: Verb, now: Timestamp) -> Result<(), Failure> {
 }
 
 fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
-    let key = match &arguments.csr {
-        None => KeySource::Station,
-        Some(path) => {
-            let text = file::read(path)?;
-            let key = PublicKey::from_csr(&text);
-            KeySource::Device(key.map_err(|error: CsrError| Failure::file(path, error))?)
-        }
-    };
+    let request = arguments.csr.as_ref().map(|path| file::read(path)).transpose()?;
     let grains = arguments::grains(&arguments.grains)?;
     let mut station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
+    let by = arguments.by.into_actor();
+    let key = match request.map(|text| PublicKey::from_csr(&text)) {
+        None => KeySource::Station,
+        Some(Ok(key)) => KeySource::Device(key),
+        Some(Err(error)) => {
+            let (id, serial) = (Some(&arguments.id), Some(&arguments.serial));
+            station.refuse(id, serial, RefusalKind::Request, &error, &by, now)?;
+            return Err(Failure::file(&arguments.csr.unwrap_or_default(), error));
+        }
+    };
     let request = IssueRequest {
         id: arguments.id,
         serial: arguments.serial,
@@ -93,7 +100,7 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
         masters: arguments.master.into_iter().map(|master| master.to_string()).collect(),
         out: arguments.out,
         reissue: arguments.reason.filter(|_| arguments.reissue),
-        by: arguments.by.into_actor(),
+        by,
     };
     let issued = station.issue(&request, now)?;
     if issued.wrote_configuration && request.masters.is_empty() {
@@ -119,7 +126,8 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
         issued.entry.serial,
         request.out.display(),
         issued.entry.certificate.with_colons(),
-    ))
+    ))?;
+    ledger::tell_unfinished(&station, &arguments.station)
 }
 
 fn manifest(arguments: &Manifest, now: Timestamp) -> Result<(), Failure> {

@@ -69,6 +69,9 @@ fn describe_manifest(manifest: &Manifest) -> String {
     row(&mut text, "station", manifest.station.as_str());
     row(&mut text, "number", &manifest.number.to_string());
     row(&mut text, "created", &manifest.created.to_string());
+    let ledger = manifest.ledger.head;
+    let lines = format!("{}, the last one {}", crate::ledger::lines(ledger.count), ledger.head);
+    row(&mut text, "ledger", &lines);
     row(&mut text, "devices", &manifest.minions.len().to_string());
     for entry in &manifest.minions {
         let mut line = format!("serial {}, key {}", entry.serial, entry.key);
@@ -76,7 +79,16 @@ fn describe_manifest(manifest: &Manifest) -> String {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             line.push_str(&format!(", {key}={}", value.escape_debug()));
         }
+        if let Some(reissue) = &entry.reissue {
+            line.push_str(&format!(", re-issued: {}", reissue.reason));
+        }
         row(&mut text, entry.id.as_str(), &line);
+    }
+    if !manifest.revoked.is_empty() {
+        row(&mut text, "revoked", &manifest.revoked.len().to_string());
+        for revoked in &manifest.revoked {
+            row(&mut text, revoked.id.as_str(), revoked.reason.as_str());
+        }
     }
     text
 }
