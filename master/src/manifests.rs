@@ -85,7 +85,7 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         let manifests = Manifests::new(directory.path());
         let station = "line-1".parse().unwrap();
-        assert_eq!(manifests.numbers(&station).unwrap(), []);
+        assert!(manifests.numbers(&station).unwrap().is_empty());
         for number in [10, 9] {
             manifests.keep(&station, number, b"{}\n").unwrap();
             manifests.keep(&station, number, b"{}\n").unwrap();

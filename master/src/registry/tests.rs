@@ -1,14 +1,15 @@
 use std::time::Duration;
 
 use drover_pki::{
-    Fingerprint, KeyDigest,
     authority::Authority,
     crl::{RevocationList, Revocations},
     fingerprint::LineDigest,
     key::PrivateKey,
     ledger::Head,
-    manifest::{Format, Manifest, ManifestEntry, ManifestLedger, VerifiedManifest},
-    verify::{FactoryAuthority, TrustAnchors, verify_minion},
+    manifest::{
+        Format, Manifest, ManifestEntry, ManifestLedger, Reissue, RevokedMinion, VerifiedManifest,
+    },
+    verify::{TrustAnchors, verify_minion},
 };
 use drover_proto::{job::TargetType, target::Expression};
 use rustls_pki_types::UnixTime;
@@ -44,6 +45,15 @@ impl Factory {
     }
 
     fn manifest(&self, number: u64, devices: &[&MinionCertificate]) -> VerifiedManifest {
+        self.changed_manifest(number, devices, |_| {})
+    }
+
+    fn changed_manifest(
+        &self,
+        number: u64,
+        devices: &[&MinionCertificate],
+        change: impl FnOnce(&mut Manifest),
+    ) -> VerifiedManifest {
         let entries = devices.iter().map(|device| ManifestEntry {
             id: device.id.clone(),
             serial: "SN 1".parse().unwrap(),
@@ -55,31 +65,27 @@ impl Factory {
         });
         let revocations =
             Revocations { number, this_update: NOW, next_update: Timestamp::MAX, revoked: vec![] };
-        let crl = RevocationList::sign(&self.line, &revocations).unwrap();
-        let head = |number: u64| Head {
-            count: number * 10,
-            head: LineDigest::of(number.to_string().as_bytes()),
+        let mut manifest = Manifest {
+            format: Format,
+            station: self.station.parse().unwrap(),
+            number,
+            all: true,
+            created: NOW,
+            ledger: ManifestLedger { head: head(number), previous: head(number - 1) },
+            minions: entries.collect(),
+            revoked: vec![],
+            crl: RevocationList::sign(&self.line, &revocations).unwrap().to_pem(),
         };
-        VerifiedManifest {
-            manifest: Manifest {
-                format: Format,
-                station: self.station.parse().unwrap(),
-                number,
-                all: true,
-                created: NOW,
-                ledger: ManifestLedger { head: head(number), previous: head(number - 1) },
-                minions: entries.collect(),
-                revoked: vec![],
-                crl: crl.to_pem(),
-            },
-            crl,
-            authority: FactoryAuthority {
-                station: self.station.parse().unwrap(),
-                fingerprint: Fingerprint::of(b""),
-                key: KeyDigest::of(b""),
-            },
-        }
+        change(&mut manifest);
+        let text = manifest.sign(&self.line).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+        Manifest::verify(text.as_bytes(), &self.anchors, now).unwrap()
     }
+}
+
+/// How far a ledger goes behind a manifest.
+fn head(number: u64) -> Head {
+    Head { count: number * 10, head: LineDigest::of(&number.to_be_bytes()) }
 }
 
 struct Fixture {
@@ -112,7 +118,7 @@ impl Fixture {
         &self,
         manifest: &VerifiedManifest,
     ) -> (Vec<String>, Vec<String>, Vec<Conflict>) {
-        let import = self.registry.import(manifest, NOW).await.unwrap();
+        let import = self.registry.import(manifest, false, NOW).await.unwrap();
         let names = |ids: Vec<MinionId>| ids.iter().map(ToString::to_string).collect();
         let refused = import.refused.iter().map(|refused| refused.reason).collect();
         (names(import.registered), names(import.known), refused)
@@ -291,4 +297,106 @@ async fn the_reason_of_a_revocation_is_kept_and_may_be_given_later() {
     }
     assert_eq!(fixture.tags(2).await, ["drover/key/a/accepted", "drover/key/a/revoked"]);
     assert_eq!(fixture.stored().await[0].reason.as_deref(), Some("lost at sea"));
+}
+
+#[tokio::test]
+async fn a_stolen_station_registers_nobody_and_keeps_those_that_it_had() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
+    let (old, waiting, new) = (factory.device("old"), factory.device("waiting"), factory.device("new"));
+    fixture.import(&factory.manifest(1, &[&old])).await;
+    fixture.admit(&waiting).unwrap();
+    fixture.tags(2).await;
+    let station = "line-1".parse().unwrap();
+    let revoked = fixture.registry.revoke_station(&station, false, Some("laptop stolen"), NOW).await;
+    assert_eq!(revoked.unwrap().kept.len(), 2, "an accepted stranger is registered too");
+    assert_eq!(fixture.admit(&old), Ok(()));
+    assert!(fixture.admit(&new).unwrap_err().contains("its station is revoked"));
+    let refused = fixture.registry.import(&factory.manifest(2, &[&new]), false, NOW).await;
+    assert!(refused.unwrap_err().to_string().contains("station `line-1` is revoked since"));
+    assert_eq!(fixture.tags(3).await[2], "drover/station/line-1/revoked");
+
+    let devices = fixture.registry.revoke_station(&station, true, None, NOW).await.unwrap();
+    assert_eq!(devices.revoked.len(), 2);
+    assert!(fixture.admit(&old).unwrap_err().contains("revoked"));
+    let known = fixture.registry.known_stations().unwrap();
+    assert_eq!(known[&station].manifest, 1);
+    assert_eq!(known[&station].devices[&Status::Revoked], 2);
+}
+
+#[tokio::test]
+async fn a_station_is_revoked_over_a_restart() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
+    let station = "line-1".parse().unwrap();
+    fixture.registry.revoke_station(&station, false, None, NOW).await.unwrap();
+    let (again, _task) = Registry::open(fixture.store.clone(), Acceptance::Auto).unwrap();
+    let address = "127.0.0.1:1".parse().unwrap();
+    assert!(again.admit(&factory.device("a"), address).is_err());
+}
+
+#[tokio::test]
+async fn a_ledger_that_was_cut_is_refused() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
+    let device = factory.device("a");
+    fixture.import(&factory.manifest(2, &[&device])).await;
+    let cut = factory.changed_manifest(3, &[&device], |manifest| {
+        manifest.ledger.previous = head(1);
+    });
+    let refused = fixture.registry.import(&cut, false, NOW).await.unwrap_err().to_string();
+    assert!(refused.contains("does not go on from the 20 lines behind manifest 2"), "{refused}");
+    let other = factory.changed_manifest(2, &[], |manifest| manifest.ledger.head = head(9));
+    fixture.registry.import(&other, false, NOW).await.unwrap_err();
+    fixture.import(&factory.manifest(1, &[&device])).await;
+    fixture.import(&factory.manifest(2, &[&device])).await;
+    fixture.registry.import(&cut, true, NOW).await.unwrap();
+    fixture.import(&factory.manifest(4, &[&device])).await;
+}
+
+#[tokio::test]
+async fn a_device_that_its_station_makes_again_has_another_key() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
+    let (old, new) = (factory.device("a"), factory.device("a"));
+    fixture.import(&factory.manifest(1, &[&old])).await;
+    let reissue = Reissue { reason: "burnt".parse().unwrap(), replaces: old.key };
+    let again = factory.changed_manifest(2, &[&new], |manifest| {
+        manifest.minions[0].reissue = Some(reissue);
+    });
+    for _ in 0..2 {
+        let preview = fixture.registry.preview_import(&again, false, NOW).await.unwrap();
+        assert_eq!(preview, fixture.registry.import(&again, false, NOW).await.unwrap());
+        assert!(preview.refused.is_empty());
+    }
+    assert!(fixture.admit(&old).is_err());
+    assert_eq!(fixture.admit(&new), Ok(()));
+    let (_, known, _) = fixture.import(&factory.manifest(1, &[&old])).await;
+    assert_eq!(known, ["a"], "an older manifest restores nothing");
+    assert_eq!(fixture.admit(&new), Ok(()));
+}
+
+#[tokio::test]
+async fn what_a_station_revokes_is_refused_until_the_station_makes_it_again() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
+    let (lost, again, unseen) = (factory.device("a"), factory.device("a"), factory.device("b"));
+    fixture.import(&factory.manifest(1, &[&lost])).await;
+    let revoked = |device: &MinionCertificate| RevokedMinion {
+        id: device.id.clone(),
+        key: device.key,
+        at: NOW,
+        reason: "fell off the belt".parse().unwrap(),
+    };
+    let manifest = factory.changed_manifest(2, &[], |manifest| {
+        manifest.revoked = vec![revoked(&lost), revoked(&unseen)];
+    });
+    let import = fixture.registry.import(&manifest, false, NOW).await.unwrap();
+    assert_eq!(import.revoked.len(), 2);
+    assert!(fixture.registry.import(&manifest, false, NOW).await.unwrap().revoked.is_empty());
+    fixture.admit(&lost).unwrap_err();
+    assert!(fixture.admit(&unseen).is_err(), "also one that never came here");
+    let reissue = Reissue { reason: "found".parse().unwrap(), replaces: lost.key };
+    let manifest = factory.changed_manifest(3, &[&again], |manifest| {
+        manifest.minions[0].reissue = Some(reissue);
+    });
+    let import = fixture.registry.import(&manifest, false, NOW).await.unwrap();
+    assert_eq!(import.reissued.len(), 1);
+    assert_eq!(fixture.admit(&again), Ok(()));
+    assert!(fixture.admit(&lost).is_err());
 }
