@@ -132,11 +132,13 @@ impl Operational {
         }))
     }
 
-    /// From now on this fleet CA issues. Devices that show a birth certificate then come for an operational one.
+    /// From now on this fleet CA issues. Devices that show a birth certificate then come for an operational one, for as
+    /// long as it can.
     pub fn set_authority(&self, authority: Option<Arc<Authority>>) {
-        let is_issuing = authority.is_some() && self.0.validity.is_some();
+        let is_issuing =
+            authority.as_deref().is_some_and(|authority| left(authority, Now::read().wall).is_ok());
         *self.0.authority.write().unwrap_or_else(PoisonError::into_inner) = authority;
-        self.0.registry.set_issuing(is_issuing);
+        self.0.registry.set_issuing(is_issuing && self.0.validity.is_some());
     }
 
     /// The fleet CA that issues, where there is one.
@@ -193,7 +195,14 @@ impl Operational {
         let signing = tokio::task::spawn_blocking(move || {
             sign(&authority, &device, serial.as_ref(), &csr, validity, now)
         });
-        let issued = signing.await.expect("signing does not panic")?;
+        let issued = signing.await.expect("signing does not panic");
+        // While the fleet CA does not sign, its token is away for instance, devices work with what they were born with.
+        match &issued {
+            Err(IssueError::Sign(_) | IssueError::Expired(_)) => self.0.registry.set_issuing(false),
+            Ok(_) => self.0.registry.set_issuing(true),
+            Err(_) => {}
+        }
+        let issued = issued?;
         self.0.registry.issue(id, issued.certificate.clone(), applicant.by, window, now).await?;
         Ok(issued)
     }
@@ -209,13 +218,7 @@ fn sign(
     now: Timestamp,
 ) -> Result<Issued, IssueError> {
     let key = PublicKey::from_csr(csr).map_err(IssueError::Request)?;
-    // No certificate is worth anything after its issuer's.
-    let end = timestamp(authority.certificate().not_after);
-    let left = u64::try_from(end.as_second() - now.as_second()).unwrap_or(0);
-    if left == 0 {
-        return Err(IssueError::Expired(end));
-    }
-    let left = Duration::from_secs(left);
+    let left = left(authority, now)?;
     let profile = Profile {
         validity: Validity::For(validity.min(left)),
         ..Profile::ldevid(id, serial, validity)
@@ -225,6 +228,15 @@ fn sign(
         .map_err(|unreadable| IssueError::Sign(AuthorityError::Certificate(unreadable)))?;
     let certificate = IssuedCertificate::signed(&certificate, authority.certificate().key);
     Ok(Issued { chain: vec![leaf, authority.der().clone()], certificate })
+}
+
+/// For how long the fleet CA is valid still: no certificate is worth anything after its issuer's.
+fn left(authority: &Authority, now: Timestamp) -> Result<Duration, IssueError> {
+    let end = timestamp(authority.certificate().not_after);
+    match u64::try_from(end.as_second() - now.as_second()) {
+        Ok(left @ 1..) => Ok(Duration::from_secs(left)),
+        Ok(0) | Err(_) => Err(IssueError::Expired(end)),
+    }
 }
 
 #[cfg(test)]

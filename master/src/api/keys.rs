@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::ApiError;
 use crate::{
     master::{ImportOptions, Master},
-    registry::{ChangeError, Changed, Entry, Import, Registry, Status, Verb},
+    registry::{ChangeError, Changed, Entry, IssuedCertificate, Import, Registry, Status, Verb},
 };
 
 /// A manifest of a hundred thousand devices is shorter than this.
@@ -214,9 +214,20 @@ fn key(registry: &Registry, entry: &Entry) -> Value {
         "station": birth.map(|birth| birth.station.as_str()),
         "serial": birth.and_then(|birth| birth.serial.as_ref()),
         "manifest": (entry.manifest > 0).then_some(entry.manifest),
+        "operational": entry.operational.as_ref().map(|known| operational(known.current())),
         "enrolled": entry.enrolled,
         "address": sighting.address,
         "last_seen": sighting.last_seen,
+    })
+}
+
+fn operational(certificate: &IssuedCertificate) -> Value {
+    json!({
+        "serial": certificate.serial,
+        "fingerprint": certificate.fingerprint.with_colons(),
+        "issued": certificate.issued,
+        "expires": certificate.expires,
+        "used": certificate.seen,
     })
 }
 

@@ -22,6 +22,7 @@ struct Fixture {
     registry: Registry,
     operational: Operational,
     anchors: TrustAnchors,
+    root: Authority,
     line: Authority,
     fleet_ca: Arc<Authority>,
 }
@@ -39,7 +40,7 @@ fn fixture(validity: Option<Duration>) -> Fixture {
     let operational = Operational::new(registry.clone(), validity);
     operational.set_authority(Some(fleet_ca.clone()));
     let anchors = TrustAnchors::new(vec![root.der().clone()]).unwrap();
-    Fixture { _directory: directory, store, registry, operational, anchors, line, fleet_ca }
+    Fixture { _directory: directory, store, registry, operational, anchors, root, line, fleet_ca }
 }
 
 fn unix(time: Timestamp) -> UnixTime {
@@ -209,6 +210,36 @@ async fn no_certificate_outlives_its_issuer() {
     let issued = fixture.operational.issue(&device, &request, AskedBy::Birth).await.unwrap();
     let shown = fixture.verify(&issued);
     assert_eq!(shown.not_after, fixture.fleet_ca.certificate().not_after);
+}
+
+#[tokio::test]
+async fn what_the_fleet_ca_before_issued_counts_still() {
+    let fixture = fixture(Some(MONTH));
+    let device = fixture.device("rfid-1");
+    let request = csr(&PrivateKey::generate().unwrap());
+    let old = fixture.operational.issue(&device, &request, AskedBy::Birth).await.unwrap();
+    let now = Now::read().wall;
+    let successor = fixture.root.create_fleet_ca(&"acme".parse().unwrap(), now).unwrap();
+    fixture.operational.set_authority(Some(Arc::new(successor)));
+    let old = fixture.verify(&old);
+    assert_eq!(fixture.scope(&old), Some(Scope::Full));
+    let new = fixture.operational.issue(&old, &request, AskedBy::Operational).await.unwrap();
+    let new = fixture.verify(&new);
+    assert_eq!(fixture.scope(&new), Some(Scope::Full));
+    assert_ne!(new.issuer().key, old.issuer().key);
+}
+
+#[tokio::test]
+async fn devices_are_not_sent_to_a_fleet_ca_that_has_ended() {
+    let fixture = fixture(Some(MONTH));
+    let device = fixture.device("rfid-1");
+    let long_ago = Timestamp::constant(1_000_000_000, 0);
+    let ended = fixture.root.create_fleet_ca(&"acme".parse().unwrap(), long_ago).unwrap();
+    fixture.operational.set_authority(Some(Arc::new(ended)));
+    assert_eq!(fixture.scope(&device), Some(Scope::Full));
+    let request = csr(&PrivateKey::generate().unwrap());
+    let refused = fixture.operational.issue(&device, &request, AskedBy::Birth).await;
+    assert!(matches!(refused, Err(IssueError::Expired(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
