@@ -3,6 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
+mod clock_1970;
+mod coming_back;
 mod est;
 mod guarded_fleet_ca;
 mod lint;
+mod many_renewals;
+mod power_cut;
+mod renewal;

@@ -101,9 +101,8 @@ impl HubTask {
         if is_operational {
             self.registry.used(&minion, IssuedCertificate::shown(certificate), now.wall);
         }
-        if let Some(older) = self.current.insert(minion.clone(), number) {
-            self.replace(older, now);
-        }
+        let older = self.current.insert(minion.clone(), number);
+        let older = older.and_then(|older| self.replace(older, now));
         let sighting = Sighting {
             own: hello.grains,
             version: hello.version,
@@ -113,23 +112,25 @@ impl HubTask {
         let data = json!({ "id": minion, "address": address.ip(), "version": sighting.version, "boot": boot });
         let batch = &mut self.round.effects.batch;
         self.registry.sighted(&minion, sighting, false, batch);
-        batch.event(NewEvent::new(Tag::minion(&minion, "start"), Some(minion.clone()), data));
+        // One that moves to a new certificate comes before it goes: it was never away.
+        if older != Some(boot) {
+            batch.event(NewEvent::new(Tag::minion(&minion, "start"), Some(minion.clone()), data));
+        }
         self.jobs.handle_connected(&minion, &mut self.round.effects);
         self.sign(&minion, Sign::Connected, now);
         self.roster.insert(minion, now.wall);
         send(&mut self.sender, frames).await;
     }
 
-    /// An older connection of a minion that has a newer one.
-    fn replace(&mut self, older: u64, now: Now) {
-        let Some(connection) = self.connections.get_mut(&older) else { return };
+    /// An older connection of a minion that has a newer one: it ends. Gives its boot, if it was welcomed.
+    fn replace(&mut self, older: u64, now: Now) -> Option<BootId> {
+        let connection = self.connections.get_mut(&older)?;
         let id = connection.id.clone();
-        if let Phase::Established { session, .. } =
-            std::mem::replace(&mut connection.phase, Phase::Closing)
-        {
-            self.unfinished(&id.minion, *session, now);
-        }
+        let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
         self.gateway.cut(&id, CutReason::Superseded);
+        let Phase::Established { session, boot, .. } = phase else { return None };
+        self.unfinished(&id.minion, *session, now);
+        Some(boot)
     }
 
     fn unfinished(&mut self, minion: &MinionId, session: Established, now: Now) {
