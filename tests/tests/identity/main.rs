@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
+mod assembly_line;
 mod clock_1970;
 mod coming_back;
 mod est;
