@@ -8,15 +8,19 @@ use std::{
 };
 
 use drover_pki::{
-    Authority, KeyDigest, StationName,
+    Authority, Fingerprint, KeyDigest, StationName,
     crl::{RevocationList, RevocationReason},
+    verify::FactoryAuthority,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::store::{Batch, ReadError, Store, StoreError};
+use crate::{
+    registry::timestamp,
+    store::{Batch, ReadError, Store, StoreError},
+};
 
 mod schedule;
 mod task;
@@ -60,6 +64,12 @@ pub struct FactoryList {
     pub station: StationName,
     /// Its authority's key.
     pub issuer: KeyDigest,
+    /// The authority's certificate.
+    pub fingerprint: Fingerprint,
+    /// When that was issued.
+    pub issued: Timestamp,
+    /// The end of its validity.
+    pub expires: Timestamp,
     /// The list's number.
     pub number: u64,
     /// The list in PEM.
@@ -125,24 +135,33 @@ impl CrlHandle {
         self.published.borrow().clone()
     }
 
-    /// Keeps a station's list that was verified, unless a newer one is kept. Whether it is kept.
+    /// Keeps a station's list that was verified against its authority, unless a newer one is kept.
+    /// Whether it is kept.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn keep(
         &self,
-        station: &StationName,
-        issuer: KeyDigest,
+        authority: &FactoryAuthority,
         list: &RevocationList,
     ) -> Result<bool, RevokeError> {
+        let (station, issuer) = (authority.station.clone(), authority.key);
         let number = list.contents().number;
         let kept: Option<FactoryList> = self.store.factory_crl(station.as_str(), &issuer)?;
         if kept.is_some_and(|kept| kept.number >= number) {
             return Ok(false);
         }
-        let list = FactoryList { station: station.clone(), issuer, number, pem: list.to_pem() };
+        let list = FactoryList {
+            station,
+            issuer,
+            fingerprint: authority.fingerprint,
+            issued: timestamp(authority.issued),
+            expires: timestamp(authority.not_after),
+            number,
+            pem: list.to_pem(),
+        };
         let mut batch = Batch::new();
-        batch.factory_crl(station.as_str(), &issuer, &list);
+        batch.factory_crl(list.station.as_str(), &issuer, &list);
         self.store.write(batch).await?;
         Ok(true)
     }
@@ -236,14 +255,6 @@ fn report(issuer: &KeyDigest, list: &RevocationList, place: &str, value: Value) 
         "revoked": revoked,
         "pem": list.to_pem(),
     })
-}
-
-/// The end of a certificate's validity, as it is kept.
-#[must_use]
-pub fn expires(not_after: rustls_pki_types::UnixTime) -> Timestamp {
-    let seconds = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
-    // 9999-12-31 is beyond what a timestamp has; its last moment is as good.
-    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use crate::{
     config::Config,
     crl::CrlTask,
     est::{EstParts, EstTask},
+    expiry::ExpiryTask,
     files::Files,
     hub::{HubParts, HubTask},
     identity::{IdentityTask, OwnCertificate},
@@ -222,6 +223,8 @@ pub async fn run(plan: Plan) -> Result<()> {
     tasks.essential("retention", expire(store.clone()));
     let mut handles = Vec::new();
     for bridge in bridges {
+    let expiry = ExpiryTask::new(store.clone(), config.pki_dir.clone(), master.crl.clone());
+    tasks.essential("the authorities' ends", expiry.run());
         let (handle, task) = BridgeTask::new(store.clone(), bridge)?;
         handles.push(handle);
         tasks.essential("a bridge", task.run());

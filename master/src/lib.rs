@@ -10,6 +10,7 @@ pub mod crl;
 pub mod daemon;
 pub mod est;
 pub mod files;
+pub mod expiry;
 pub mod hub;
 pub mod identity;
 pub mod jobs;

@@ -184,7 +184,7 @@ impl Master {
         let (station, number) = (&verified.manifest.station, verified.manifest.number);
         self.manifests().keep(station, number, text).map_err(ImportError::Keep)?;
         let import = self.registry.import(&verified, how.force, now).await?;
-        self.crl.keep(station, verified.authority.key, &verified.crl).await?;
+        self.crl.keep(&verified.authority, &verified.crl).await?;
         Ok(import)
     }
 

@@ -138,6 +138,8 @@ pub struct FactoryAuthority {
     pub key: KeyDigest,
     /// When its certificate was issued.
     pub issued: UnixTime,
+    /// The end of its certificate's validity.
+    pub not_after: UnixTime,
 }
 
 /// Verifies what a minion shows: `leaf`, and the other certificates it sent.
@@ -245,6 +247,7 @@ pub fn verify_factory_authority(
         fingerprint: certificate.fingerprint,
         key: certificate.key,
         issued: issued(certificate.not_before),
+        not_after: certificate.not_after,
     })
 }
 

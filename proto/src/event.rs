@@ -97,6 +97,13 @@ impl Tag {
         Self(format!("drover/key/{id}/{what}"))
     }
 
+    /// `drover/authority/<name>/<what>`: `expires`.
+    #[must_use]
+    pub fn authority(name: &str, what: &str) -> Self {
+        // Names of authorities are made here: of names of stations, or of letters and digits.
+        Self(format!("drover/authority/{name}/{what}"))
+    }
+
     /// `drover/job/<jid>/new`.
     #[must_use]
     pub fn job_new(jid: &JobId) -> Self {

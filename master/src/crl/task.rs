@@ -12,11 +12,12 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    CrlHandle, Published, RevokeError, expires, file_of,
+    CrlHandle, Published, RevokeError, file_of,
     schedule::{Mark, Revocation, Schedule},
 };
 use crate::{
     clock::Now,
+    registry::timestamp,
     store::{Batch, ReadError, Store},
 };
 
@@ -152,7 +153,7 @@ impl CrlTask {
         let mut batch = Batch::new();
         for Revoked { serial, at, reason } in list.contents().revoked.iter().cloned() {
             if self.store.revocation::<Revocation>(&certificate.key, &serial)?.is_none() {
-                let (issuer, expires) = (certificate.key, expires(certificate.not_after));
+                let (issuer, expires) = (certificate.key, timestamp(certificate.not_after));
                 let revocation = Revocation { issuer, serial, expires, at, reason };
                 batch.revocation(&issuer, &revocation.serial, &revocation);
             }

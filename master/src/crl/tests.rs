@@ -181,7 +181,14 @@ async fn a_list_is_given_out_where_the_disk_takes_none() {
 async fn the_newest_list_of_a_station_is_kept() {
     let place = Place::new();
     let master = place.start(place.store("data"), Vec::new()).await;
-    let station: StationName = "line-1".parse().unwrap();
+    let certificate = place.authority.certificate();
+    let authority = FactoryAuthority {
+        station: "line-1".parse().unwrap(),
+        fingerprint: certificate.fingerprint,
+        key: certificate.key,
+        issued: certificate.not_before,
+        not_after: certificate.not_after,
+    };
     let list = |number| {
         let this_update = Now::read().wall;
         let next_update = this_update + SignedDuration::from_hours(1);
@@ -189,8 +196,7 @@ async fn the_newest_list_of_a_station_is_kept() {
             drover_pki::crl::Revocations { number, this_update, next_update, revoked: Vec::new() };
         RevocationList::sign(&place.authority, &contents).unwrap()
     };
-    let key = place.authority.certificate().key;
-    let keep = async |number| master.handle.keep(&station, key, &list(number)).await.unwrap();
+    let keep = async |number| master.handle.keep(&authority, &list(number)).await.unwrap();
     assert_eq!([keep(2).await, keep(1).await, keep(3).await], [true, false, true]);
     let kept = master.handle.factory_lists(Some("line-1")).unwrap();
     assert_eq!(kept.iter().map(|list| list.number).collect::<Vec<_>>(), [3]);

@@ -1,7 +1,7 @@
 //! The layout of the store's keys: one letter for the ledger, then what sorts as the ledger is read.
 //! Minion ids have no NUL, so NUL ends one.
 
-use drover_pki::{KeyDigest, MinionId, certificate::SerialNumber};
+use drover_pki::{Fingerprint, KeyDigest, MinionId, certificate::SerialNumber};
 use drover_proto::id::JobId;
 
 pub(super) const FORMAT: &[u8] = b"!format";
@@ -23,6 +23,7 @@ pub(super) mod ledger {
     pub(in crate::store) const JOB_ENTRY: u8 = b's';
     pub(in crate::store) const STATION: u8 = b't';
     pub(in crate::store) const SIGHTING: u8 = b'v';
+    pub(in crate::store) const EXPIRY: u8 = b'w';
     pub(in crate::store) const REVOCATION: u8 = b'x';
 }
 
@@ -73,6 +74,10 @@ pub(super) fn dead_letter(bridge: &str, seq: u64) -> Vec<u8> {
 pub(super) fn dead_letters(bridge: &str) -> (Vec<u8>, Vec<u8>) {
     let from = named(ledger::DEAD_LETTER, bridge);
     ([&from[..], &[0]].concat(), [&from[..], &[1]].concat())
+}
+
+pub(super) fn expiry(authority: &Fingerprint) -> Vec<u8> {
+    [&[ledger::EXPIRY], &authority.as_bytes()[..]].concat()
 }
 
 pub(super) fn crl(issuer: &KeyDigest) -> Vec<u8> {

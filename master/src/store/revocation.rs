@@ -1,6 +1,7 @@
-//! What the store keeps of revoked certificates and of the lists that name them, for `crl`.
+//! What the store keeps of revoked certificates and of the lists that name them, for `crl`, and of
+//! what was told of authorities that end, for `expiry`.
 
-use drover_pki::{KeyDigest, certificate::SerialNumber};
+use drover_pki::{Fingerprint, KeyDigest, certificate::SerialNumber};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -62,7 +63,25 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What was told last of an authority's end.
+    ///
+    /// # Errors
+    /// When the engine has failed or the entry is damaged.
+    pub fn expiry<T: DeserializeOwned>(
+        &self,
+        authority: &Fingerprint,
+    ) -> Result<Option<T>, ReadError> {
+        self.entry(&keys::expiry(authority))
+    }
+}
+
 impl Batch {
+    /// What was told of an authority's end.
+    pub fn expiry<T: Serialize>(&mut self, authority: &Fingerprint, told: &T) {
+        self.put(keys::expiry(authority), told);
+    }
+
     /// A certificate of an authority was revoked.
     pub fn revocation<T: Serialize>(
         &mut self,
