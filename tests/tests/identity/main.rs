@@ -8,6 +8,7 @@ mod clock_1970;
 mod coming_back;
 mod est;
 mod guarded_fleet_ca;
+mod hostile_renewal;
 mod lint;
 mod many_renewals;
 mod power_cut;
