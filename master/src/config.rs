@@ -27,6 +27,7 @@ use drover_states::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clones::ClonePolicy,
     est::{EstConfig, EstLimits},
     store::Retention,
 };
@@ -57,6 +58,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Which of them are accepted.
     pub acceptance: Acceptance,
+    /// Who is cut off where two machines have one identity.
+    pub clones: ClonePolicy,
     /// `master.crt`, `master.key`, `fleet-ca.crt`, `fleet-ca.key` and `root.crt`.
     pub pki_dir: PathBuf,
     /// Whose first line opens `fleet-ca.key`, or is the PIN of the token that it names.
@@ -131,6 +134,7 @@ impl Config {
                 .take("listen", address)?
                 .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
             acceptance: settings.take("acceptance", acceptance)?.unwrap_or(Acceptance::Registered),
+            clones: settings.take("clones", clones)?.unwrap_or_default(),
             pki_dir: settings.place("pki_dir", "/etc/drover/pki", "pki")?,
             passphrase_file: settings.path("passphrase_file")?,
             data_dir: settings.place("data_dir", "/var/lib/drover/master", "data")?,
@@ -253,6 +257,15 @@ fn ldevid_validity(node: &Node) -> Result<Option<Duration>, &'static str> {
     // Certificates count in whole seconds.
     let validity = validity.filter(|validity| *validity >= Duration::from_secs(1));
     validity.map(Some).ok_or("a duration of a second or more, such as `30d` or `12h`, or `never`")
+}
+
+fn clones(node: &Node) -> Result<ClonePolicy, &'static str> {
+    match node.as_str() {
+        Some("first") => Ok(ClonePolicy::First),
+        Some("last") => Ok(ClonePolicy::Last),
+        Some("both") => Ok(ClonePolicy::Both),
+        Some(_) | None => Err("`first`, `last` or `both`: who is cut off where two machines have one identity"),
+    }
 }
 
 fn acceptance(node: &Node) -> Result<Acceptance, &'static str> {

@@ -49,6 +49,8 @@ use crate::{
 const SIGNS: usize = 16_384;
 /// Connections whose windows of requests fit into the queue; more than a machine's descriptors carry.
 const CONNECTIONS: usize = 65_536;
+/// Superseded certificates that wait to be told of.
+const ALARMS: usize = 64;
 /// How often the store forgets what is old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
@@ -158,6 +160,8 @@ pub async fn run(plan: Plan) -> Result<()> {
         store.clone(),
     );
     let (requests, asked) = mpsc::channel(CONNECTIONS * REQUEST_WINDOW);
+    let (alarms, superseded) = mpsc::channel(ALARMS);
+    registry.set_alarms(alarms);
     let (hub_task, hub) = HubTask::open(HubParts {
         store: store.clone(),
         registry: registry.clone(),
@@ -168,6 +172,8 @@ pub async fn run(plan: Plan) -> Result<()> {
         receiver,
         requests,
         signs,
+        clones: config.clones,
+        superseded,
     })?;
     let requests_task = RequestsTask::new(
         Files::new(config.file_roots.clone()),
@@ -217,14 +223,14 @@ pub async fn run(plan: Plan) -> Result<()> {
     tasks.essential("the registry", newcomers.run());
     tasks.essential("the master's certificate", identity_task.run());
     tasks.essential("the revocation lists", crl_task.run());
+    let expiry = ExpiryTask::new(store.clone(), config.pki_dir.clone(), master.crl.clone());
+    tasks.essential("the authorities' ends", expiry.run());
     tasks.essential("the reactor", reactor.run());
     tasks.essential("the event bus", publisher.run());
     tasks.essential("the event intake", inject.run());
     tasks.essential("retention", expire(store.clone()));
     let mut handles = Vec::new();
     for bridge in bridges {
-    let expiry = ExpiryTask::new(store.clone(), config.pki_dir.clone(), master.crl.clone());
-    tasks.essential("the authorities' ends", expiry.run());
         let (handle, task) = BridgeTask::new(store.clone(), bridge)?;
         handles.push(handle);
         tasks.essential("a bridge", task.run());

@@ -11,7 +11,7 @@ use std::{
 };
 
 use drover_pki::{
-    MinionId, StationName, verify::{MinionCertificate, MinionCertificateKind}};
+    Fingerprint, MinionId, StationName, verify::{MinionCertificate, MinionCertificateKind}};
 use drover_proto::{
     event::{NewEvent, Tag},
     message::Scope,
@@ -77,6 +77,7 @@ struct Inner {
     amendments: mpsc::Sender<Amendment>,
     gateway: OnceLock<GatewayHandle>,
     crl: OnceLock<CrlHandle>,
+    alarms: OnceLock<mpsc::Sender<SupersededShown>>,
     stations: RwLock<Stations>,
 }
 
@@ -115,6 +116,19 @@ pub enum ChangeError {
     Read(#[from] ReadError),
 }
 
+/// A superseded operational certificate that was shown: two machines may have one identity.
+#[derive(Debug, Clone)]
+pub struct SupersededShown {
+    /// Whose.
+    pub minion: MinionId,
+    /// From where.
+    pub address: SocketAddr,
+    /// SHA-256 of it.
+    pub fingerprint: Fingerprint,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A key that was changed, or is as it was wanted already.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changed {
@@ -148,6 +162,7 @@ impl Registry {
             amendments,
             gateway: OnceLock::new(),
             crl: OnceLock::new(),
+            alarms: OnceLock::new(),
             stations: RwLock::new(stations.collect()),
         };
         let registry = Self(Arc::new(inner));
@@ -159,6 +174,12 @@ impl Registry {
     pub fn set_gateway(&self, gateway: GatewayHandle) {
         // One gateway for each registry; a second one would be a bug that changes nothing here.
         let _ = self.0.gateway.set(gateway);
+    }
+
+    /// Who is told of superseded certificates that are shown.
+    pub fn set_alarms(&self, alarms: mpsc::Sender<SupersededShown>) {
+        // As with the gateway.
+        let _ = self.0.alarms.set(alarms);
     }
 
     /// Where certificates are published that were taken back.
@@ -367,7 +388,7 @@ impl Registry {
 }
 
 impl Admission for Registry {
-    fn admit(&self, certificate: &MinionCertificate, _address: SocketAddr) -> Result<(), Refusal> {
+    fn admit(&self, certificate: &MinionCertificate, address: SocketAddr) -> Result<(), Refusal> {
         // The gateway calls this as a shell; the time is that of a newcomer's entry.
         let now = Timestamp::now();
         let refused = match self.decide(certificate, now) {
@@ -379,7 +400,19 @@ impl Admission for Registry {
                 self.welcome_newcomer(*entry);
                 Some(Reason::Pending)
             }
-            Decision::Refuse(reason) => Some(reason),
+            Decision::Refuse(reason) => {
+                if let (Reason::Superseded, Some(alarms)) = (reason, self.0.alarms.get()) {
+                    let (minion, fingerprint) = (certificate.id.clone(), certificate.fingerprint);
+                    // Where the hub is behind, the machine shows it again soon.
+                    let _ = alarms.try_send(SupersededShown {
+                        minion,
+                        address,
+                        fingerprint,
+                        at: now,
+                    });
+                }
+                Some(reason)
+            }
         };
         match refused {
             None => Ok(()),

@@ -77,3 +77,5 @@ impl Connection {
 
 /// How long a minion stays away that came while the master could not take it in.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
+/// How long a machine stays away whose identity another one has.
+pub(super) const RETRY_OF_CLONE: Duration = Duration::from_secs(60);

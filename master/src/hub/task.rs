@@ -29,11 +29,13 @@ use super::{
 };
 use crate::{
     clock::Now,
+    clones::{ClonePolicy, Clones},
     jobs::{Effects, Feed, JobLimits, Jobs},
-    registry::Registry,
+    registry::{Registry, SupersededShown},
     store::{ReadError, Store, StoreError},
 };
 
+mod machines;
 mod rounds;
 mod sessions;
 
@@ -66,6 +68,10 @@ pub struct HubParts {
     pub requests: mpsc::Sender<Ask>,
     /// Told of every sign of life, to presence.
     pub signs: mpsc::Sender<SignOf>,
+    /// Who is cut off where two machines have one identity.
+    pub clones: ClonePolicy,
+    /// Superseded certificates that the gateway was shown.
+    pub superseded: mpsc::Receiver<SupersededShown>,
 }
 
 /// The loop.
@@ -78,6 +84,8 @@ pub struct HubTask {
     inbox: mpsc::Receiver<(ConnectionId, Bytes)>,
     requests: mpsc::Sender<Ask>,
     signs: mpsc::Sender<SignOf>,
+    clones: Clones,
+    superseded: mpsc::Receiver<SupersededShown>,
     commands: mpsc::Receiver<Command>,
     roster: Arc<Roster>,
     jobs: Jobs,
@@ -109,6 +117,8 @@ impl HubTask {
             receiver,
             requests,
             signs,
+            clones,
+            superseded,
         } = parts;
         let newest = store.jobs(None, 1)?.pop().map(|job| job.jid);
         let mut jobs = Jobs::new(limits, newest);
@@ -135,6 +145,8 @@ impl HubTask {
             inbox,
             requests,
             signs,
+            clones: Clones::new(clones),
+            superseded,
             commands,
             roster,
             jobs,
@@ -164,6 +176,7 @@ impl HubTask {
             tokio::select! {
                 Some(round) = self.flushing.next() => self.finish(round?).await,
                 Some(event) = self.connecting.recv() => self.handle_gateway(Some(event)),
+                Some(shown) = self.superseded.recv() => self.handle_superseded(shown),
                 Some(command) = self.commands.recv(), if is_open => {
                     if matches!(command, Command::Stop) {
                         break;

@@ -5,6 +5,7 @@
 
 mod assembly_line;
 mod clock_1970;
+mod clone;
 mod coming_back;
 mod est;
 mod guarded_fleet_ca;

@@ -15,9 +15,10 @@ use serde_json::json;
 use super::{HubTask, send};
 use crate::{
     clock::Now,
+    clones::Machine,
     hub::{
         Ask, Sign,
-        connection::{Phase, RETRY},
+        connection::{Phase, RETRY, RETRY_OF_CLONE},
     },
     operational::Applicant,
     registry::{AskedBy, IssuedCertificate, Sighting},
@@ -84,6 +85,15 @@ impl HubTask {
             send(&mut self.sender, frames).await;
             return;
         };
+        let machine = Machine::new(boot, connection.address.ip(), &certificate.fingerprint, now.wall);
+        if !self.is_welcome(&minion, number, machine, scope, now) {
+            let Some(connection) = self.connections.get(&number) else { return };
+            let farewell = offered.retry_after(RETRY_OF_CLONE, "another machine has this identity");
+            let frames = vec![connection.identity.clone(), farewell];
+            send(&mut self.sender, frames).await;
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(&number) else { return };
         let known = entry.birth.as_ref().and_then(|birth| birth.serial.as_ref());
         let applicant = Applicant::new(certificate, known);
         let terms = Terms { grains: entry.enrolled, acknowledged, scope, ..Terms::default() };
@@ -147,6 +157,7 @@ impl HubTask {
         if let Phase::Established { session, .. } = connection.phase {
             self.unfinished(&minion, *session, now);
         }
+        self.clones.handle_closed(&minion, number);
         if self.current.get(&minion) == Some(&number) {
             self.current.remove(&minion);
             self.roster.remove(&minion);
