@@ -6,7 +6,9 @@
 mod assembly_line;
 mod clock_1970;
 mod clone;
+mod crl;
 mod coming_back;
+mod expiry;
 mod est;
 mod guarded_fleet_ca;
 mod hostile_renewal;
