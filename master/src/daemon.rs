@@ -1,10 +1,10 @@
 //! The master as a process: puts its parts together in an order in which none misses what another does, says what it
 //! listens on, and ends when it is told to, or when a part that it cannot do without has failed.
 
-use std::{collections::BTreeMap, fs, future::Future, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use drover_pki::{Authority, key_file, passphrase::PassphraseSource};
+use drover_pki::passphrase::PassphraseSource;
 use drover_proto::{
     session::REQUEST_WINDOW,
     tunnel::{
@@ -23,7 +23,9 @@ use tokio::{
 use zeromq::{RouterSocket, Socket};
 
 use crate::{
-    api, bridge,
+    api,
+    authorities::{Authorities, AuthorityParts},
+    bridge,
     bridge::{Bridge, BridgeTask},
     bus::{InjectTask, PublisherTask},
     clock::Now,
@@ -89,13 +91,13 @@ pub async fn run(plan: Plan) -> Result<()> {
     let started = Now::read();
     let mut stop = stop_signals()?;
     let limit = descriptors::raise_limit();
-    let root = config.pki_dir.join("root.crt");
-    let anchors = drover_pki::file::read_anchors(&root)
-        .with_context(|| format!("load the roots from `{}`", root.display()))?;
+    let authorities = Authorities::open(&config.pki_dir, passphrase)
+        .with_context(|| format!("load the authorities from `{}`", config.pki_dir.display()))?;
+    let anchors = authorities.anchors();
 
     let store = Store::open(&config.data_dir, config.retention)?;
     let (registry, newcomers) = Registry::open(store.clone(), config.acceptance)?;
-    let fleet_ca = fleet_ca(&config.pki_dir, &passphrase);
+    let fleet_ca = authorities.fleet_ca();
     let certificate = OwnCertificate::new(
         &config.pki_dir,
         config.name.clone(),
@@ -108,12 +110,12 @@ pub async fn run(plan: Plan) -> Result<()> {
             config.pki_dir.display()
         )
     })?;
-    let identity = own.identity(&[])?;
+    let identity = own.identity(&authorities.shown_also())?;
     let (crl, crl_task) = CrlTask::open(
         store.clone(),
         config.pki_dir.clone(),
         config.crl_validity,
-        fleet_ca.clone().into_iter().collect(),
+        authorities.issuers(),
     )
     .await?;
     registry.set_crl(crl.clone());
@@ -154,7 +156,7 @@ pub async fn run(plan: Plan) -> Result<()> {
     let (identity_task, identity) = IdentityTask::new(
         certificate,
         own,
-        Vec::new(),
+        authorities.shown_also(),
         operational.clone(),
         gateway.clone(),
         store.clone(),
@@ -174,6 +176,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         signs,
         clones: config.clones,
         superseded,
+        root_lists: authorities.lists().clone(),
     })?;
     let requests_task = RequestsTask::new(
         Files::new(config.file_roots.clone()),
@@ -187,7 +190,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         Some(est) => {
             let (handle, task) = EstTask::bind(EstParts {
                 config: est.clone(),
-                anchors: anchors.clone(),
+                anchors,
                 registry: registry.clone(),
                 operational: operational.clone(),
                 crl: crl.clone(),
@@ -198,9 +201,19 @@ pub async fn run(plan: Plan) -> Result<()> {
         }
         None => None,
     };
+    authorities.set_parts(AuthorityParts {
+        gateway: gateway.clone(),
+        operational: operational.clone(),
+        crl: crl.clone(),
+        identity: identity.clone(),
+        est: est.clone(),
+        registry: registry.clone(),
+        hub: hub.clone(),
+        store: store.clone(),
+    });
     let master = Master::new(Parts {
         listen: gateway.local_addr(),
-        anchors,
+        authorities: authorities.clone(),
         store: store.clone(),
         registry,
         crl,
@@ -274,24 +287,6 @@ async fn expire(store: Store) -> Result<(), StoreError> {
     loop {
         passes.tick().await;
         while store.expire().await? {}
-    }
-}
-
-/// The authority that issues, where its key is here: a master without it lets minions in all the same.
-fn fleet_ca(pki_dir: &Path, passphrase: &PassphraseSource) -> Option<Arc<Authority>> {
-    if !pki_dir.join("fleet-ca.key").exists() {
-        tracing::info!(
-            "no `fleet-ca.key`: this master signs no certificates and no revocation list"
-        );
-        return None;
-    }
-    match key_file::read_authority(pki_dir, "fleet-ca", passphrase) {
-        Ok(authority) => Some(Arc::new(authority)),
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "the fleet CA's key cannot be used: nothing is signed");
-            None
-        }
     }
 }
 
@@ -402,6 +397,8 @@ fn group_id(name: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use drover_proto::{
@@ -183,6 +184,10 @@ enum Command {
         connection: ConnectionId,
         reply: Box<Reply>,
     },
+    TellRoots,
+    TellRenew {
+        within: Duration,
+    },
     Stop,
 }
 
@@ -280,6 +285,19 @@ impl HubHandle {
     pub async fn reply(&self, connection: ConnectionId, reply: Reply) -> Result<(), HubError> {
         let command = Command::Reply { connection, reply: Box::new(reply) };
         self.commands.send(command).await.map_err(|_| HubError)
+    }
+
+    /// Hands every connected minion the root list that it is to follow, if it is behind. Those that come later are handed
+    /// theirs as they come.
+    pub async fn tell_roots(&self) {
+        // A hub that has ended has nobody connected.
+        let _ = self.commands.send(Command::TellRoots).await;
+    }
+
+    /// Has every connected minion renew its operational certificate, each at a random moment within this time; those that
+    /// come later with a certificate of a former fleet CA as well.
+    pub async fn tell_renew(&self, within: Duration) {
+        let _ = self.commands.send(Command::TellRenew { within }).await;
     }
 
     /// Ends the hub once everything that it has is durable.

@@ -181,7 +181,7 @@ impl OwnCertificate {
 
 enum Command {
     Look,
-    ShowAlso(Vec<CertificateDer<'static>>),
+    ShowAlso(Vec<CertificateDer<'static>>, Box<TrustAnchors>),
 }
 
 /// What the rest of the master holds of its own certificate.
@@ -192,7 +192,7 @@ impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Look => "Look",
-            Self::ShowAlso(_) => "ShowAlso",
+            Self::ShowAlso(..) => "ShowAlso",
         })
     }
 }
@@ -203,9 +203,10 @@ impl IdentityHandle {
         let _ = self.0.send(Command::Look).await;
     }
 
-    /// From now on these are shown after the certificate and its issuer: they help a device find the way to its root.
-    pub async fn show_also(&self, also: Vec<CertificateDer<'static>>) {
-        let _ = self.0.send(Command::ShowAlso(also)).await;
+    /// From now on these are shown after the certificate and its issuer: they help a device find the way to its root. New
+    /// certificates have to lead to these roots.
+    pub async fn show_also(&self, also: Vec<CertificateDer<'static>>, anchors: TrustAnchors) {
+        let _ = self.0.send(Command::ShowAlso(also, Box::new(anchors))).await;
     }
 }
 
@@ -249,8 +250,9 @@ impl IdentityTask {
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(Command::Look) => {}
-                    Some(Command::ShowAlso(also)) => {
+                    Some(Command::ShowAlso(also, anchors)) => {
                         self.also = also;
+                        self.certificate.anchors = *anchors;
                         self.show();
                     }
                     None => return Ok(()),

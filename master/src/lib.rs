@@ -1,6 +1,7 @@
 //! Drover's master: registry, jobs, pending updates, reactor, presence, bridges, and the operator's CLI.
 
 pub mod api;
+pub mod authorities;
 pub mod bridge;
 pub mod bus;
 pub mod cli;

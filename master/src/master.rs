@@ -6,7 +6,6 @@ use std::{net::SocketAddr, sync::Arc};
 use drover_pki::{
     StationName,
     manifest::{Manifest, ManifestError},
-    verify::TrustAnchors,
 };
 use drover_proto::{
     MinionId,
@@ -19,17 +18,18 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
+    authorities::Authorities,
     clock::Now,
     config::Config,
     crl::{CrlHandle, RevokeError},
     est::EstHandle,
     hub::{HubHandle, StartError, Started},
     identity::IdentityHandle,
+    manifests::Manifests,
     operational::Operational,
     pillar::Pillars,
     presence::PresenceHandle,
     reactor::{EffectError, Effects},
-    manifests::Manifests,
     registry::{
         self, ChangeError, Changed, Import, Matched, Registry, RevokedStation, Shown, Status, Verb,
     },
@@ -46,8 +46,8 @@ pub struct Parts {
     pub config: Config,
     /// Where minions connect.
     pub listen: SocketAddr,
-    /// The roots that manifests lead to.
-    pub anchors: TrustAnchors,
+    /// What this master stands on, and manifests lead to.
+    pub authorities: Authorities,
     /// What it remembers.
     pub store: Store,
     /// Which minions there are.
@@ -174,7 +174,8 @@ impl Master {
     pub async fn import(&self, text: &[u8], how: ImportOptions) -> Result<Import, ImportError> {
         let now = Now::read().wall;
         let since = std::time::Duration::try_from(now.as_duration()).unwrap_or_default();
-        let verified = Manifest::verify(text, &self.anchors, UnixTime::since_unix_epoch(since))
+        let anchors = self.authorities.anchors();
+        let verified = Manifest::verify(text, &anchors, UnixTime::since_unix_epoch(since))
             .map_err(ImportError::Manifest)?;
         // It is kept before anything comes of it, and not if nothing would.
         let preview = self.registry.preview_import(&verified, how.force, now).await?;

@@ -11,7 +11,9 @@ use std::{
 };
 
 use drover_pki::{
-    Fingerprint, MinionId, StationName, verify::{MinionCertificate, MinionCertificateKind}};
+    Fingerprint, KeyDigest, MinionId, StationName,
+    verify::{MinionCertificate, MinionCertificateKind},
+};
 use drover_proto::{
     event::{NewEvent, Tag},
     message::Scope,
@@ -79,6 +81,7 @@ struct Inner {
     crl: OnceLock<CrlHandle>,
     alarms: OnceLock<mpsc::Sender<SupersededShown>>,
     stations: RwLock<Stations>,
+    dropped_issuers: RwLock<Arc<[KeyDigest]>>,
 }
 
 /// What is known of stations, each with its revision in the store.
@@ -164,6 +167,7 @@ impl Registry {
             crl: OnceLock::new(),
             alarms: OnceLock::new(),
             stations: RwLock::new(stations.collect()),
+            dropped_issuers: RwLock::new(Arc::default()),
         };
         let registry = Self(Arc::new(inner));
         let task = RegistryTask { registry: Arc::downgrade(&registry.0), waiting };
@@ -204,7 +208,14 @@ impl Registry {
             MinionCertificateKind::IDevId { station, issuer } => {
                 self.refuses_station(station, issuer.issued)
             }
-            MinionCertificateKind::LDevId { .. } => false,
+            MinionCertificateKind::LDevId { issuer, .. } => {
+                let dropped = &self.0.dropped_issuers;
+                let dropped = dropped.read().unwrap_or_else(PoisonError::into_inner);
+                if dropped.contains(&issuer.key) {
+                    return Decision::Refuse(Reason::Dropped);
+                }
+                false
+            }
         };
         let rules = Rules {
             policy: self.0.policy,
@@ -307,6 +318,7 @@ impl Registry {
         if is_leaving
             || has_new_grains
             || (&known.version, known.address) != (&sighting.version, sighting.address)
+            || (known.root_list, known.roots) != (sighting.root_list, sighting.roots)
         {
             batch.sighting(id, &sighting);
         }
@@ -314,6 +326,18 @@ impl Registry {
         if has_new_grains {
             row.grains = Arc::new(row.entry.grains(&row.sighting));
         }
+    }
+
+    /// Shows everybody who is not deleted, and what each last showed of itself.
+    pub fn survey(&self, mut show: impl FnMut(&Entry, &Sighting)) {
+        for row in self.rows().values().filter(|row| row.entry.status != Status::Deleted) {
+            show(&row.entry, &row.sighting);
+        }
+    }
+
+    /// Operational certificates from these fleet CAs are accepted no more.
+    pub fn set_dropped_issuers(&self, dropped: Arc<[KeyDigest]>) {
+        *self.0.dropped_issuers.write().unwrap_or_else(PoisonError::into_inner) = dropped;
     }
 
     /// What a minion last showed of itself.

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 #[cfg(feature = "token")]
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -110,7 +111,7 @@ impl rcgen::SigningKey for AuthorityKey {
 pub struct Authority {
     der: CertificateDer<'static>,
     certificate: Certificate,
-    key: AuthorityKey,
+    key: Arc<AuthorityKey>,
 }
 
 impl Authority {
@@ -119,7 +120,18 @@ impl Authority {
         der: CertificateDer<'static>,
         key: impl Into<AuthorityKey>,
     ) -> Result<Self, AuthorityError> {
-        let key = key.into();
+        Self::with_key(der, Arc::new(key.into()))
+    }
+
+    /// The same authority by another certificate of its key: certified again, or for longer.
+    pub fn with_certificate(&self, der: CertificateDer<'static>) -> Result<Self, AuthorityError> {
+        Self::with_key(der, Arc::clone(&self.key))
+    }
+
+    fn with_key(
+        der: CertificateDer<'static>,
+        key: Arc<AuthorityKey>,
+    ) -> Result<Self, AuthorityError> {
         let certificate = Certificate::read(&der)?;
         if !certificate.is_ca {
             return Err(AuthorityError::NoAuthority { subject: certificate.subject });

@@ -154,6 +154,11 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileErro
     sync_directory(directory(path))
 }
 
+/// Copies a file, whole or not at all. What was read is zeroed: it may be a key.
+pub fn copy(from: &Path, to: &Path, access: Access) -> Result<(), FileError> {
+    replace(to, &zeroize::Zeroizing::new(read(from)?), access)
+}
+
 /// Makes a directory for its owner alone, and those above it as usual; one that exists is kept.
 pub fn create_private_directory(path: &Path) -> Result<(), FileError> {
     make_directory(path, 0o700)

@@ -156,7 +156,8 @@ pub fn create(
     refuse_occupied(path)?;
     let safe = fleet.safe();
     let root = fleet.root(root)?;
-    let anchors = TrustAnchors::new(vec![root.der().clone()])?;
+    // Manifests of the station before may be under an older root.
+    let anchors = safe.anchors().map_err(FleetError::from)?;
     // Read before a key is made, which may be in a token and stay there.
     History::read(station, founding.manifests, &anchors, unix(now))?;
     let made = key.make("ca.key")?;

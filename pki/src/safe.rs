@@ -337,6 +337,14 @@ impl Safe {
         })
     }
 
+    /// The roots that the fleet trusts by the newest list, with the authorities that they vouch for.
+    pub fn anchors(&self) -> Result<TrustAnchors, SafeError> {
+        match self.newest_list()? {
+            Some(newest) => Ok(newest.list.anchors()?),
+            None => Ok(TrustAnchors::new(vec![self.certificate()?])?),
+        }
+    }
+
     /// The newest list that was made here.
     pub fn newest_list(&self) -> Result<Option<SignedRootList>, SafeError> {
         directory::newest_list(&self.root_dir())

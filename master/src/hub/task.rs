@@ -28,6 +28,7 @@ use super::{
     timers::Timers,
 };
 use crate::{
+    authorities::{RENEW_WITHIN, RootLists},
     clock::Now,
     clones::{ClonePolicy, Clones},
     jobs::{Effects, Feed, JobLimits, Jobs},
@@ -36,6 +37,7 @@ use crate::{
 };
 
 mod machines;
+mod notices;
 mod rounds;
 mod sessions;
 
@@ -72,6 +74,8 @@ pub struct HubParts {
     pub clones: ClonePolicy,
     /// Superseded certificates that the gateway was shown.
     pub superseded: mpsc::Receiver<SupersededShown>,
+    /// Which root list each minion is to follow.
+    pub root_lists: RootLists,
 }
 
 /// The loop.
@@ -86,6 +90,8 @@ pub struct HubTask {
     signs: mpsc::Sender<SignOf>,
     clones: Clones,
     superseded: mpsc::Receiver<SupersededShown>,
+    root_lists: RootLists,
+    renew_within: Duration,
     commands: mpsc::Receiver<Command>,
     roster: Arc<Roster>,
     jobs: Jobs,
@@ -99,6 +105,8 @@ pub struct HubTask {
     round: Round,
     flushing: FuturesOrdered<BoxFuture<'static, Result<Round, StoreError>>>,
     untold: VecDeque<SignOf>,
+    /// Connections that a command has something for.
+    noticed: Vec<u64>,
 }
 
 impl HubTask {
@@ -119,6 +127,7 @@ impl HubTask {
             signs,
             clones,
             superseded,
+            root_lists,
         } = parts;
         let newest = store.jobs(None, 1)?.pop().map(|job| job.jid);
         let mut jobs = Jobs::new(limits, newest);
@@ -147,6 +156,8 @@ impl HubTask {
             signs,
             clones: Clones::new(clones),
             superseded,
+            root_lists,
+            renew_within: RENEW_WITHIN,
             commands,
             roster,
             jobs,
@@ -158,6 +169,7 @@ impl HubTask {
             round,
             flushing: FuturesOrdered::new(),
             untold: VecDeque::new(),
+            noticed: Vec::new(),
         };
         Ok((hub, handle))
     }
@@ -182,6 +194,7 @@ impl HubTask {
                         break;
                     }
                     self.handle_command(command);
+                    self.transmit_notices().await;
                 }
                 taken = self.inbox.recv_many(&mut frames, ROUND), if is_open => {
                     if taken == 0 {
@@ -285,6 +298,8 @@ impl HubTask {
             Command::Reply { connection, reply } => {
                 self.round.replies.push((connection.number, reply))
             }
+            Command::TellRoots => self.tell_roots(),
+            Command::TellRenew { within } => self.tell_renew(within),
             Command::Stop => {}
         }
     }

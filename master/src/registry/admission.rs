@@ -49,6 +49,7 @@ impl Decision {
 /// Why a minion may not connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
+    Dropped,
     Pending,
     Rejected,
     Revoked,
@@ -71,6 +72,7 @@ impl fmt::Display for Reason {
             Self::OtherKey => "its factory key is not the one that is registered for this id",
             Self::OtherStation => "its station is not the one that is registered for this id",
             Self::RevokedStation => "its station is revoked, and it was not registered before",
+            Self::Dropped => "the fleet CA that issued its operational certificate was dropped",
             Self::Superseded => "a newer operational certificate of this id is in use",
             Self::Outdated => {
                 "its operational certificate is from before the id was deleted or enrolled anew"

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::certificates::OperationalCertificates;
+use crate::authorities::RootSet;
 
 /// Whether a minion may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,6 +98,12 @@ pub struct Sighting {
     pub address: Option<IpAddr>,
     /// When its last connection began or ended.
     pub last_seen: Option<Timestamp>,
+    /// The number of the root list that it follows.
+    #[serde(default)]
+    pub root_list: u64,
+    /// The roots that it trusts.
+    #[serde(default, skip_serializing_if = "RootSet::is_unsaid")]
+    pub roots: RootSet,
 }
 
 impl Entry {

@@ -59,8 +59,8 @@ pub(super) fn keep_previous(root: &Path, name: &str) -> Result<(), SafeError> {
     let directory = root.join("previous");
     file::create_private_directory(&directory)?;
     for (end, access) in [("crt", Access::Public), ("key", Access::Private)] {
-        let bytes = zeroize::Zeroizing::new(file::read(&root.join(format!("root.{end}")))?);
-        file::create(&directory.join(format!("{name}.{end}")), &bytes, access)?;
+        let from = root.join(format!("root.{end}"));
+        file::copy(&from, &directory.join(format!("{name}.{end}")), access)?;
     }
     Ok(())
 }
@@ -120,8 +120,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
             copy(&path, &target)?;
         } else {
             let is_key = path.extension().is_some_and(|end| end == "key");
-            let bytes = zeroize::Zeroizing::new(file::read(&path)?);
-            file::replace(&target, &bytes, if is_key { Access::Private } else { Access::Public })?;
+            file::copy(&path, &target, if is_key { Access::Private } else { Access::Public })?;
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use drover_proto::{
     event::{NewEvent, Tag},
     id::{BootId, JobId},
     job::JobState,
-    message::{OutboxEntry, OutboxItem, Scope},
+    message::{OutboxEntry, OutboxItem, Roots, Scope},
     session::master::{Close, Established, Event, Offered, Terms},
     tunnel::{ConnectionId, CutReason},
 };
@@ -98,7 +98,8 @@ impl HubTask {
         let applicant = Applicant::new(certificate, known);
         let terms = Terms { grains: entry.enrolled, acknowledged, scope, ..Terms::default() };
         let (session, frame, hello) = offered.welcome(terms, now.wall, now.instant);
-        let is_operational = applicant.by == AskedBy::Operational;
+        let asked_by = applicant.by;
+        let is_operational = asked_by == AskedBy::Operational;
         connection.phase = Phase::Established { session: Box::new(session), boot, applicant };
         let address = connection.address;
         connection.backlog.handle_sent(1);
@@ -113,11 +114,14 @@ impl HubTask {
         }
         let older = self.current.insert(minion.clone(), number);
         let older = older.and_then(|older| self.replace(older, now));
+        let roots = Roots { root_list: hello.root_list, roots: hello.roots };
         let sighting = Sighting {
             own: hello.grains,
             version: hello.version,
             address: Some(address.ip()),
             last_seen: Some(now.wall),
+            root_list: roots.root_list,
+            roots: self.root_lists.known(&roots.roots),
         };
         let data = json!({ "id": minion, "address": address.ip(), "version": sighting.version, "boot": boot });
         let batch = &mut self.round.effects.batch;
@@ -130,6 +134,8 @@ impl HubTask {
         self.sign(&minion, Sign::Connected, now);
         self.roster.insert(minion, now.wall);
         send(&mut self.sender, frames).await;
+        self.tell_welcomed(number, &roots, certificate, asked_by);
+        self.transmit(number).await;
     }
 
     /// An older connection of a minion that has a newer one: it ends. Gives its boot, if it was welcomed.
@@ -220,9 +226,7 @@ impl HubTask {
                         tracing::error!("more requests than the windows of all sessions allow");
                     }
                 }
-                Event::Roots(roots) => {
-                    tracing::debug!(minion = %id.minion, roots.root_list, "trusts other roots");
-                }
+                Event::Roots(roots) => self.handle_roots(number, &id.minion, &roots),
                 // One that has come for a certificate and says nothing has no business here.
                 Event::Stale if scope == Scope::Renewal => {
                     self.gateway.cut(&id, CutReason::Session);
