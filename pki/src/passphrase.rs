@@ -4,13 +4,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use zeroize::Zeroizing;
 
 /// A passphrase is one line, and no line is longer.
-const LONGEST: u64 = 4096;
+const LONGEST: usize = 4096;
 /// How often a person may mistype.
 const ATTEMPTS: usize = 3;
 
@@ -69,14 +70,24 @@ impl Passphrase {
         &self.0
     }
 
-    /// Takes the first line of what a reader has, as `openssl -passin` and `gpg --passphrase-fd` do.
-    fn first_line(reader: impl Read, origin: &str) -> Result<Self, PassphraseError> {
+    /// Takes the first line of what a reader has, as `openssl -passin` and `gpg --passphrase-fd` do,
+    /// and no byte more: what follows may be for somebody else.
+    fn first_line(mut reader: impl Read, origin: &str) -> Result<Self, PassphraseError> {
         // Of its full size from the start: a vector that grows leaves copies behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
-        let read = reader.take(LONGEST).read_to_end(&mut text);
-        read.map_err(|source| PassphraseError::Read { origin: origin.to_owned(), source })?;
-        let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let mut line = Zeroizing::new(Vec::with_capacity(LONGEST));
+        let mut byte = Zeroizing::new([0]);
+        while line.len() < LONGEST {
+            match reader.read(&mut *byte) {
+                Ok(0) => break,
+                Ok(_) if *byte == *b"\n" => break,
+                Ok(_) => line.push(byte[0]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(PassphraseError::Read { origin: origin.to_owned(), source });
+                }
+            }
+        }
+        let line = line.strip_suffix(b"\r").unwrap_or(&line);
         Self::new(line).ok_or_else(|| PassphraseError::Empty { origin: origin.to_owned() })
     }
 }
@@ -193,13 +204,15 @@ impl PassphraseSource {
             return Ok(known.clone());
         }
         let origin = format!("file descriptor {number}");
-        let read = match number {
-            0 => Passphrase::first_line(io::stdin().lock(), &origin),
-            // Opened by name: to take a bare number for an open file would be unsafe code.
-            _ => match File::open(format!("/proc/self/fd/{number}")) {
-                Ok(file) => Passphrase::first_line(file, &origin),
-                Err(source) => Err(PassphraseError::Read { origin, source }),
-            },
+        let opened = match number {
+            // Not std's standard input, which would keep what it read ahead.
+            0 => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+            // By name: to take a bare number for an open file would be unsafe code.
+            _ => File::open(format!("/proc/self/fd/{number}")),
+        };
+        let read = match opened {
+            Ok(file) => Passphrase::first_line(file, &origin),
+            Err(source) => Err(PassphraseError::Read { origin, source }),
         }?;
         Ok(self.known.get_or_init(|| read).clone())
     }

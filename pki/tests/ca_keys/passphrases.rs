@@ -62,13 +62,16 @@ fn a_passphrase_comes_from_a_descriptor() {
     let workshop = encrypted();
     let script = format!(
         "{} issue --station line-1 --id a --serial 1 --out a --passphrase-fd 3 3<pass && \
-         cat pass | {} issue --station line-1 --id b --serial 2 --out b --passphrase-fd 0",
+         {{ cat pass; echo 'another line'; }} | (
+             {} issue --station line-1 --id b --serial 2 --out b --passphrase-fd 0 && cat >rest)",
         enrol(),
         enrol()
     );
     let _ = workshop.run("sh", &["-c", &script]).ok();
     workshop.verify("a/pki/idevid.crt");
     workshop.verify("b/pki/idevid.crt");
+    // Nothing but the line is taken: scans may follow it.
+    assert_eq!(workshop.read("rest"), "another line\n");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Passphrases typed on a terminal, which is Python's pseudo-terminal: a prompt is awaited, then
 //! answered, and nothing is echoed.
 
-use super::{Ended, Workshop, enrol};
+use super::{Ended, Workshop, enrol, tokens};
 
 /// Answers each prompt in turn and prints what the terminal showed.
 const TYPIST: &str = r#"
-import json, os, pty, sys
+import json, os, pty, select, sys, termios
 command, dialogue = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 pid, terminal = pty.fork()
 if pid == 0:
@@ -25,6 +25,9 @@ for prompt, answer in dialogue:
         if not read():
             sys.exit("no prompt `%s` in %r" % (prompt, shown))
     seen = len(shown)
+    # Nobody types faster than the prompt turns the echo off, but for a program.
+    while termios.tcgetattr(terminal)[3] & termios.ECHO:
+        select.select([], [], [], 0.001)
     os.write(terminal, answer.encode() + b"\n")
 while read():
     pass
@@ -39,6 +42,7 @@ fn typed(workshop: &Workshop, line: &str, dialogue: &[(&str, &str)]) -> Ended {
     workshop.run("python3", &["-c", TYPIST, &command, &dialogue])
 }
 
+const REQUEST: &str = "init-station --request --name line-1 --dir line-1";
 const ISSUE: &str = "issue --station line-1 --id a --serial 1 --out a";
 
 #[test]
@@ -89,4 +93,17 @@ fn nobody_is_asked_who_wants_no_passphrase() {
     let line = "init-station --fleet fleet --name line-1 --dir line-1 --no-passphrase";
     let _ = typed(&workshop, line, &[]).ok();
     let _ = typed(&workshop, ISSUE, &[]).ok();
+}
+
+#[test]
+fn a_pin_is_asked_once() {
+    let workshop = tokens::with_token();
+    let request = format!("{REQUEST} --ca-key {}", tokens::uri("line-1"));
+    let prompt = "PIN of the token `factory`: ";
+    let ended = typed(&workshop, &request, &[(prompt, "0815")]);
+    assert_eq!(ended.status, 1, "{ended:?}");
+    assert!(ended.stdout.contains("the PIN is wrong"), "{ended:?}");
+    let shown = typed(&workshop, &request, &[(prompt, "4711")]).ok().stdout;
+    assert!(!shown.contains("4711"), "{shown}");
+    let _ = workshop.openssl("req -verify -noout -in line-1/ca.csr").ok();
 }

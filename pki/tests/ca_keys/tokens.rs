@@ -5,9 +5,11 @@ use insta::assert_snapshot;
 use super::{Workshop, exists};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+const REQUEST_ELSEWHERE: &str = "init-station --request --name line-2 --dir line-2 \
+                                 --ca-key pkcs11:object=line-2?module-path=/nowhere.so";
 
 /// A workshop with a token `factory`, whose PIN is 4711.
-fn with_token() -> Workshop {
+pub(crate) fn with_token() -> Workshop {
     let workshop = Workshop::new();
     std::fs::create_dir(workshop.path("tokens")).unwrap();
     let directory = workshop.path("tokens");
@@ -25,7 +27,7 @@ fn init_token(workshop: &Workshop, label: &str) {
     let _ = workshop.run("softhsm2-util", &arguments).ok();
 }
 
-fn uri(object: &str) -> String {
+pub(crate) fn uri(object: &str) -> String {
     format!("pkcs11:token=factory;object={object}?module-path={MODULE}")
 }
 
@@ -164,6 +166,21 @@ fn a_station_whose_token_is_not_there_says_so() {
     let refusal = workshop.enrol(issue).refused(2);
     assert!(refusal.contains("no token fits"), "{refusal}");
     assert!(!workshop.path("a").exists());
+}
+
+#[test]
+fn the_module_may_be_named_by_the_environment() {
+    let workshop = with_token();
+    let script = format!(
+        "DROVER_PKCS11_MODULE={MODULE} {} init-station --request --name line-1 --dir line-1 \
+         --ca-key 'pkcs11:token=factory;object=line-1' --passphrase-file pin",
+        super::enrol()
+    );
+    let _ = workshop.run("sh", &["-c", &script]).ok();
+    let _ = workshop.openssl("req -verify -noout -in line-1/ca.csr").ok();
+    let broken = format!("{REQUEST_ELSEWHERE} --passphrase-file pin");
+    let refusal = workshop.enrol(&broken).refused(1);
+    assert!(refusal.contains("could not load the PKCS#11 module `/nowhere.so`"), "{refusal}");
 }
 
 #[test]

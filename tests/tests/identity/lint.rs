@@ -143,6 +143,7 @@ fn a_linter_finds_no_error_in_a_revocation_list() {
     let now = Timestamp::now();
     let root = Authority::create_root(&LONGEST.parse().unwrap(), now).unwrap();
     let fleet_ca = root.create_fleet_ca(&LONGEST.parse().unwrap(), now).unwrap();
+    let factory_ca = root.create_factory_ca(&LONGEST.parse().unwrap(), now).unwrap();
     let revoked = |reason| {
         let key = PrivateKey::generate().unwrap();
         let leaf = fleet_ca.issue(&Profile::operator(&"ann".parse().unwrap()), &key, now).unwrap();
@@ -163,10 +164,12 @@ fn a_linter_finds_no_error_in_a_revocation_list() {
             next_update: now + Duration::from_secs(7 * 86_400),
             revoked: reasons.iter().copied().map(revoked).collect(),
         };
-        let list = RevocationList::sign(&fleet_ca, &contents).unwrap();
-        let path = dir.path().join("crl.pem");
-        fs::write(&path, list.to_pem()).unwrap();
-        assert_eq!(errors("lint_crl", &["-t", "CRL", "-p", "PKIX"], &path), [""; 0]);
+        for authority in [&fleet_ca, &factory_ca, &root] {
+            let list = RevocationList::sign(authority, &contents).unwrap();
+            let path = dir.path().join("crl.pem");
+            fs::write(&path, list.to_pem()).unwrap();
+            assert_eq!(errors("lint_crl", &["-t", "CRL", "-p", "PKIX"], &path), [""; 0]);
+        }
     }
 }
 
