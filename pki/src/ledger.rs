@@ -191,7 +191,7 @@ impl Ledger {
     /// When the file cannot be opened; each line may be one that cannot be read.
     pub fn lines(
         directory: &Path,
-    ) -> Result<impl Iterator<Item = Result<Line, LedgerError>>, LedgerError> {
+    ) -> Result<impl Iterator<Item = Result<Line, LedgerError>> + use<>, LedgerError> {
         let path = directory.join(LINES);
         refuse_missing(directory, &path)?;
         let file = File::open(&path).map_err(failed("open", &path))?;

@@ -298,11 +298,9 @@ impl Station {
     }
 
     fn entry(&self, device: &Device) -> Result<ManifestEntry, StationError> {
-        match self.ledger.read(device)?.event {
-            Event::Issued(line) | Event::Reissued(line) => Ok(line.entry),
-            Event::Adopted(line) => Ok(line.entry),
-            event => unreachable!("invariant: a device's line is about a certificate: {event:?}"),
-        }
+        let line = self.ledger.read(device)?;
+        let entry = line.event.entry().expect("invariant: a device's line has its certificate");
+        Ok(entry.clone())
     }
 
     /// The line of a certificate that this authority issued.

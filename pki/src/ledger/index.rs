@@ -129,10 +129,10 @@ impl Index {
             self.revoked_minions.insert(place, (line.at, reason));
         }
         if let (Some(serial), Some(reissue)) = (line.revokes, &line.reissue) {
-            let reason = match RevocationReason::from_words(reissue.reason.as_str()) {
-                RevocationReason::Unspecified => RevocationReason::Superseded,
-                other => other,
-            };
+            let mut reason = RevocationReason::from_words(reissue.reason.as_str());
+            if reason == RevocationReason::Unspecified {
+                reason = RevocationReason::Superseded;
+            }
             self.revoked.push(Revoked { serial, at: line.at, reason });
         }
         let reissued = line.reissue.is_some();

@@ -78,6 +78,21 @@ pub enum Event {
     Adopted(AdoptedLine),
 }
 
+impl Event {
+    /// What it says of a device's certificate, if it is about a new one.
+    pub fn entry(&self) -> Option<&ManifestEntry> {
+        match self {
+            Self::Issued(line) | Self::Reissued(line) => Some(&line.entry),
+            Self::Adopted(line) => Some(&line.entry),
+            Self::Refused(_)
+            | Self::Revoked(_)
+            | Self::Manifest(_)
+            | Self::RevocationList(_)
+            | Self::Replaced(_) => None,
+        }
+    }
+}
+
 /// A certificate that the station issued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuedLine {

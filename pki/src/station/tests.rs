@@ -15,6 +15,10 @@ use crate::new_key::NewKey;
 use crate::new_station::{self, Founding, NewStationError};
 use crate::verify::verify_minion;
 
+mod memory;
+mod replacement;
+mod unfinished;
+
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 static NOWHERE: PassphraseSource = PassphraseSource::nowhere();
 

@@ -81,9 +81,9 @@ fn every_added_line_is_named() {
         let says = Some((n as u64 + 1, previous));
         lines.insert(n, Seen { says, digest: other("added") });
         let said = format!("line {} was added: the station did not write that", n + 1);
-        assert_eq!(told(&lines, &[]), [said.clone()]);
+        assert_eq!(told(&lines, &[]), [said.as_str()]);
         lines[n].says = None;
-        assert_eq!(told(&lines, &[]), [said]);
+        assert_eq!(told(&lines, &[]), [said.as_str()]);
     }
     let mut lines = genuine();
     lines.insert(4, lines[3]);
