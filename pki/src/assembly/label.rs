@@ -64,7 +64,9 @@ impl Label {
         }
         let height = y + 2.0;
         let (mm_wide, mm_high) = (side as f64 * MILLIMETRES, height * MILLIMETRES);
-        let modules: String = dark(&code).map(|(x, y)| format!("M{x} {y}h1v1h-1z")).collect();
+        let runs = runs(&code).into_iter();
+        let modules: String =
+            runs.map(|(x, y, length)| format!("M{x} {y}h{length}v1h-{length}z")).collect();
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" version=\"1.1\" width=\"{mm_wide:.2}mm\" \
              height=\"{mm_high:.2}mm\" viewBox=\"0 0 {side} {height:.2}\">\n\
@@ -127,6 +129,18 @@ fn dark(code: &QrCode) -> impl Iterator<Item = (usize, usize)> {
     let rows = (0..code.size()).flat_map(move |y| (0..code.size()).map(move |x| (x, y)));
     let placed = |at: i32| usize::try_from(at).unwrap_or(0) + QUIET;
     rows.filter(|&(x, y)| code.get_module(x, y)).map(move |(x, y)| (placed(x), placed(y)))
+}
+
+/// Dark modules that touch in a row, as one: where it begins, and how long it is.
+fn runs(code: &QrCode) -> Vec<(usize, usize, usize)> {
+    let mut runs: Vec<(usize, usize, usize)> = Vec::new();
+    for (x, y) in dark(code) {
+        match runs.last_mut() {
+            Some((left, row, length)) if *row == y && *left + *length == x => *length += 1,
+            Some(_) | None => runs.push((x, y, 1)),
+        }
+    }
+    runs
 }
 
 fn escaped(text: &str) -> String {
@@ -209,11 +223,15 @@ mod tests {
         let label = label("rfid-0001", "SN '1");
         let svg = label.svg();
         let code = label.code();
-        let drawn = svg.matches("h1v1h-1z").count();
-        assert_eq!(drawn, dark(&code).count());
-        for (x, y) in dark(&code) {
-            assert!(svg.contains(&format!("M{x} {y}h")), "{x} {y}");
-        }
+        let path = svg.split_once("d=\"").unwrap().1.split_once('"').unwrap().0;
+        let drawn = path.split('M').skip(1).flat_map(|run| {
+            let numbers: Vec<usize> =
+                run.split(['z', 'h', 'v', ' ', '-']).filter_map(|part| part.parse().ok()).collect();
+            let [x, y, length, 1, back] = numbers[..] else { panic!("{run}") };
+            assert_eq!(back, length);
+            (x..x + length).map(move |x| (x, y))
+        });
+        assert_eq!(drawn.collect::<Vec<_>>(), dark(&code).collect::<Vec<_>>());
         for line in label.lines() {
             assert!(svg.contains(&format!(">{line}</text>")), "{line}\n{svg}");
         }

@@ -53,10 +53,19 @@ impl<'a> Lines<'a> {
         let begun = usize::try_from(byte).unwrap_or(usize::MAX).min(self.text.len());
         let blank = self.text[begun..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
         let start = begun + blank.count();
-        self.number += self.text[self.counted..start]
-            .iter()
-            .fold(0, |sum, &byte| sum + u64::from(byte == b'\n'));
+        self.number += breaks(&self.text[self.counted..start]);
         self.counted = start;
         Line { number: self.number, rest: &self.text[start..] }
     }
+}
+
+/// How many lines end in a text: in LF, in CRLF, or in CR alone, as some spreadsheets still write it.
+fn breaks(text: &[u8]) -> u64 {
+    let ends = text.iter().zip(text.iter().skip(1).map(Some).chain([None]));
+    let ends = ends.filter(|(byte, next)| match byte {
+        b'\n' => true,
+        b'\r' => *next != Some(&b'\n'),
+        _ => false,
+    });
+    ends.fold(0, |count, _| count + 1)
 }

@@ -118,6 +118,11 @@ fn a_row_after_values_of_several_lines_has_its_own_number() {
 }
 
 #[test]
+fn lines_that_end_in_a_carriage_return_alone_are_counted_too() {
+    assert_eq!(list("serial,id\rSN1,a\r\rSN2,b\r"), ["2: SN1 a ", "4: SN2 b "]);
+}
+
+#[test]
 fn a_serial_number_that_makes_no_id_is_told() {
     assert_snapshot!(refusal_with("serial\n10/04\n", &template("rfid-{serial}")), @r"
     the list has a wrong line
