@@ -195,7 +195,7 @@ impl Agent {
                     None => error_chain(&error),
                 });
                 if error.refused {
-                    self.identity.show_other();
+                    self.show_other();
                 }
                 Ok(connecting.failed(failure, now()))
             }
@@ -224,6 +224,7 @@ impl Agent {
             Ok(welcomed) => welcomed,
             Err(ended) => {
                 let (why, next) = *ended;
+                self.leaving = None;
                 self.tell_failure(format!(
                     "the master `{master}` did not welcome this minion: {why}"
                 ));
@@ -274,7 +275,7 @@ impl Agent {
             None => match greeting.handle_timeout(now()) {
                 Err(ended) => Err(ended),
                 Ok(greeting) => {
-                    self.identity.show_other();
+                    self.show_other();
                     let why = error_chain(&End::Lost);
                     return Err(Box::new((why, greeting.disconnect(now()))));
                 }
@@ -298,6 +299,16 @@ impl Agent {
         }
         self.work.fetches.handle_connected(now());
         self.work.note_deliveries();
+    }
+
+    /// The certificate that was shown was refused.
+    fn show_other(&mut self) {
+        let before = self.identity.shows();
+        self.identity.show_other();
+        let next = self.identity.shows();
+        if next != before {
+            tracing::debug!(?next, "the other certificate is shown next");
+        }
     }
 
     fn take_retirement(&mut self, at: Option<Timestamp>) {

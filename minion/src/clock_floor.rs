@@ -1,5 +1,5 @@
 //! The latest time that certificates have proved, kept for a device that wakes without a clock. It never falls, and is
-//! written only when it rises: about once a year, when a master's certificate is renewed.
+//! written only when it rises: when a master's certificate is renewed, about once a year, and with the device's own.
 
 use std::{path::PathBuf, time::Duration};
 

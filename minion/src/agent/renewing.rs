@@ -4,9 +4,9 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use drover_pki::{PrivateKey, clock::validation_time, file::FileError};
+use drover_pki::{PrivateKey, certificate::Certificate, clock::validation_time, file::FileError};
 use drover_proto::{
-    message::{Certificate, CertificateRequest},
+    message::{self, CertificateRequest},
     session::minion::Request,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -72,7 +72,7 @@ impl Renewing {
     /// The master issued a certificate. Gives why it will not outlive the agent, where that has not been told.
     pub(super) fn handle_certificate(
         &mut self,
-        answer: Certificate,
+        answer: message::Certificate,
         identity: &mut DeviceIdentity,
         floor: &mut ClockFloor,
         now: Instant,
@@ -84,7 +84,7 @@ impl Renewing {
             Ok(renewed) => {
                 self.machine.handle_certificate(renewed.term);
                 self.is_new = true;
-                self.to_tell(renewed.stored)
+                self.untold(renewed.stored)
             }
             Err(why) => {
                 tracing::error!("the new certificate is not taken: {}", error_chain(&why));
@@ -94,7 +94,7 @@ impl Renewing {
         }
     }
 
-    fn to_tell(&mut self, stored: Result<(), FileError>) -> Option<FileError> {
+    fn untold(&mut self, stored: Result<(), FileError>) -> Option<FileError> {
         let why = stored.err();
         let is_told = std::mem::replace(&mut self.told_not_stored, why.is_some());
         why.filter(|_| !is_told)
@@ -102,14 +102,18 @@ impl Renewing {
 }
 
 fn take(
-    answer: Certificate,
+    answer: message::Certificate,
     key: &PrivateKey,
     identity: &mut DeviceIdentity,
     floor: &mut ClockFloor,
 ) -> Result<Renewed, RenewError> {
     let chain: Vec<_> =
         answer.chain.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    let at = validation_time(UnixTime::now(), floor.get(), &chain);
+    let now = validation_time(UnixTime::now(), floor.get(), &chain);
+    // Whether it has expired is the master's to judge: a device whose clock runs ahead must not refuse its own.
+    let end =
+        chain.first().and_then(|leaf| Certificate::read(leaf).ok()).map(|leaf| leaf.not_after);
+    let at = end.map_or(now, |end| end.min(now));
     let renewed = identity.renew(key, chain, at)?;
     floor.raise(renewed.not_before);
     tracing::info!(

@@ -35,6 +35,10 @@ async fn first_contact_ends_in_a_full_session_with_an_operational_certificate() 
     assert_eq!(left.len(), 5, "{left:?}");
 }
 
+fn says_more(message: &FromMinion) -> bool {
+    !matches!(message, FromMinion::Heartbeat(_))
+}
+
 #[tokio::test]
 async fn nothing_but_the_request_is_sent_in_a_session_for_renewal() {
     let fleet = Fleet::new();
@@ -43,16 +47,10 @@ async fn nothing_but_the_request_is_sent_in_a_session_for_renewal() {
     let beacons = "beacons: {load: [{interval: 1}]}\n";
     let device = Device::start(&fleet, "rfid-1", master.port(), beacons);
     master.hello().await;
-    let next = master.wait(|message| match message {
-        FromMinion::Heartbeat(_) => None,
-        other => Some(other),
-    });
+    let next = master.wait(|message| Some(message).filter(says_more));
     let next = next.await;
     assert!(matches!(next, FromMinion::CertificateRequest(_)), "{next:?}");
-    let next = master.wait(|message| match message {
-        FromMinion::Heartbeat(_) => None,
-        other => Some(other),
-    });
+    let next = master.wait(|message| Some(message).filter(says_more));
     let next = next.await;
     assert!(matches!(next, FromMinion::Hello(_)), "{next:?}");
     assert_eq!(master.scope(), Scope::Full);

@@ -4,15 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod assembly_line;
-mod clock_1970;
 mod clone;
-mod crl;
 mod coming_back;
-mod expiry;
+mod crl;
 mod est;
+mod expiry;
 mod guarded_fleet_ca;
 mod hostile_renewal;
 mod lint;
 mod many_renewals;
 mod power_cut;
 mod renewal;
+mod wrong_clock;

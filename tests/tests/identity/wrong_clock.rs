@@ -1,16 +1,18 @@
-//! A device without a battery for its clock. It wakes in 1970 each time, and its certificates are renewed when they
-//! should be all the same.
+//! Devices whose clocks are wrong: without a battery one wakes in 1970 each time, and another's runs ahead. Their
+//! certificates are renewed when they should be all the same.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use drover_tests::{fleet::Fleet, process::program};
 
-/// The real agent on a machine whose clock begins in 1970, whenever it starts.
-fn use_agent_of_1970(fleet: &mut Fleet) {
-    let path = fleet.path("agent-of-1970");
+const IN_1970: &str = "@1970-01-01 00:00:10";
+
+/// The real agent on a machine whose clock says this, whenever it starts.
+fn use_agent_at(fleet: &mut Fleet, time: &str) {
+    let path = fleet.path("agent-at-another-time");
     let script = format!(
         "#!/bin/sh\nexport LD_PRELOAD='/usr/$LIB/faketime/libfaketime.so.1' TZ=UTC\n\
-         export FAKETIME='@1970-01-01 00:00:10' FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1\n\
+         export FAKETIME='{time}' FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1\n\
          exec {} \"$@\"\n",
         program("drover-minion").display()
     );
@@ -25,7 +27,7 @@ fn a_device_that_wakes_in_1970_gets_and_renews_its_certificate() {
     fleet.configure_master("ldevid_validity: 6s\n");
     fleet.enrol("rfid-1", &[]);
     fleet.configure_minion("rfid-1", "heartbeat: 1s\n");
-    use_agent_of_1970(&mut fleet);
+    use_agent_at(&mut fleet, IN_1970);
     fleet.bring_up(&["rfid-1"]);
     let date = fleet.json(&["rfid-1", "cmd.run", "date +%Y"]);
     assert_eq!(date["rfid-1"], "1970", "{}", fleet.logs());
@@ -47,4 +49,17 @@ fn a_device_that_wakes_in_1970_gets_and_renews_its_certificate() {
     let _ = fleet.wait_events("drover/minion/rfid-1/start", 2);
     let more = fleet.events("drover/key/rfid-1/renewed").len();
     let _ = fleet.wait_events("drover/key/rfid-1/renewed", more + 1);
+}
+
+#[test]
+fn a_device_whose_clock_is_two_months_ahead_does_not_take_its_certificates_for_expired() {
+    let mut fleet = Fleet::new();
+    fleet.configure_master("ldevid_validity: 4s\n");
+    fleet.enrol("rfid-1", &[]);
+    fleet.configure_minion("rfid-1", "heartbeat: 1s\n");
+    use_agent_at(&mut fleet, "+60d");
+    fleet.bring_up(&["rfid-1"]);
+    let renewed = fleet.wait_events("drover/key/rfid-1/renewed", 3);
+    let by: Vec<_> = renewed.iter().map(|event| event["data"]["by"].as_str().unwrap()).collect();
+    assert_eq!(by[..3], ["birth", "operational", "operational"]);
 }
