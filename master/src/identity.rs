@@ -32,7 +32,7 @@ use crate::{
 
 /// How often the calendar is looked at: it may be put right while the master runs.
 const LOOK: Duration = Duration::from_secs(3_600);
-/// After a renewal that failed; of a short life, a twentieth.
+/// After a renewal that failed, and twice as long after each further one; of a short life, a twentieth at most.
 const RETRY: Duration = Duration::from_secs(60);
 /// Commands that wait.
 const COMMANDS: usize = 4;
@@ -219,6 +219,8 @@ pub struct IdentityTask {
     gateway: GatewayHandle,
     store: Store,
     commands: mpsc::Receiver<Command>,
+    /// Renewals that failed since the last one that did not.
+    failures: u32,
 }
 
 impl IdentityTask {
@@ -233,7 +235,8 @@ impl IdentityTask {
         store: Store,
     ) -> (Self, IdentityHandle) {
         let (handle, commands) = mpsc::channel(COMMANDS);
-        let task = Self { certificate, own, also, operational, gateway, store, commands };
+        let task =
+            Self { certificate, own, also, operational, gateway, store, commands, failures: 0 };
         (task, IdentityHandle(handle))
     }
 
@@ -270,7 +273,10 @@ impl IdentityTask {
         match Duration::try_from(left) {
             Ok(left) if !left.is_zero() => left.min(LOOK),
             // It is due, and was not renewed.
-            Ok(_) | Err(_) if authority.is_some() => RETRY.min(self.own.life() / 20),
+            Ok(_) | Err(_) if authority.is_some() => {
+                let retry = RETRY * 2_u32.pow(self.failures.clamp(1, 6) - 1);
+                retry.min(self.own.life() / 20)
+            }
             Ok(_) | Err(_) => LOOK,
         }
     }
@@ -292,11 +298,13 @@ impl IdentityTask {
         let renewing = tokio::task::spawn_blocking(move || certificate.renew(&authority, now));
         match renewing.await.expect("renewing does not panic") {
             Ok(own) => {
+                self.failures = 0;
                 self.own = own;
                 self.show();
                 self.tell().await
             }
             Err(error) => {
+                self.failures += 1;
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "the master's certificate is not renewed");
                 Ok(())

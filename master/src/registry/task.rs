@@ -11,7 +11,10 @@ use drover_proto::{
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use super::{
     Inner, Registry,
@@ -21,7 +24,7 @@ use super::{
 };
 use crate::store::{Batch, PutError, StoreError};
 
-/// Amendments that wait. Strangers past that are refused unremembered, and that a certificate is used is noted later.
+/// Amendments that wait. Strangers past that are refused unremembered.
 pub(super) const WAITING: usize = 1_024;
 /// Those that are written together.
 const GROUP: usize = 512;
@@ -165,10 +168,12 @@ impl Registry {
     pub fn used(&self, id: &MinionId, certificate: IssuedCertificate, now: Timestamp) {
         let is_new = |entry: &Entry| entry.standing(&certificate) == Some(Standing::New);
         if self.rows().get(id).is_some_and(|row| is_new(&row.entry)) {
-            let certificate = Box::new(certificate);
-            // Where there is no room, it is noted when the minion connects the next time.
-            let _ =
-                self.0.amendments.try_send(Amendment::Used { id: id.clone(), certificate, now });
+            let used = Amendment::Used { id: id.clone(), certificate: Box::new(certificate), now };
+            if let Err(TrySendError::Full(used)) = self.0.amendments.try_send(used) {
+                // A fleet that comes at once: as many wait as are connected.
+                let amendments = self.0.amendments.clone();
+                tokio::spawn(async move { amendments.send(used).await });
+            }
         }
     }
 
