@@ -20,7 +20,7 @@ use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::{ReasonCode, X509Version};
 
-use crate::authority::Authority;
+use crate::authority::{Authority, AuthorityError, with_cause};
 use crate::certificate::{SerialNumber, Unreadable, unreadable};
 
 /// Why a list could not be made, read or believed.
@@ -31,7 +31,7 @@ pub enum CrlError {
     Authority(#[source] Unreadable),
     /// The list could not be signed.
     #[error("the revocation list could not be signed")]
-    Sign(#[source] rcgen::Error),
+    Sign(#[source] AuthorityError),
     /// There is no list in the PEM text.
     #[error("holds no `X509 CRL` in PEM")]
     Pem,
@@ -209,8 +209,6 @@ impl RevocationList {
     /// Makes an authority's list. The times are cut to seconds, and of two entries with one serial
     /// number the first one stands.
     pub fn sign(authority: &Authority, contents: &Revocations) -> Result<Self, CrlError> {
-        let issuer =
-            Issuer::from_ca_cert_der(authority.der(), authority.key()).map_err(CrlError::Sign)?;
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
         let encoded = |time: Timestamp| {
             epoch + Duration::from_secs(u64::try_from(time.as_second()).unwrap_or(0))
@@ -233,7 +231,10 @@ impl RevocationList {
             revoked_certs,
             key_identifier_method: key_identifier(authority.der())?,
         };
-        let list = params.signed_by(&issuer).map_err(CrlError::Sign)?;
+        let list = with_cause(authority.key(), |signer| {
+            params.signed_by(&Issuer::from_ca_cert_der(authority.der(), signer)?)
+        })
+        .map_err(CrlError::Sign)?;
         Self::from_der(list.der())
     }
 

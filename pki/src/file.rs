@@ -192,6 +192,7 @@ pub(crate) fn failed(
 }
 
 /// Takes away what a killed program was just writing in a directory that nobody else writes to now.
+#[cfg(feature = "station")]
 pub(crate) fn sweep(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
