@@ -44,6 +44,7 @@ use crate::{
     reactor::{ReactorTask, Rules},
     registry::Registry,
     requests::RequestsTask,
+    retire::{RetireHandle, RetireTask},
     store::{Store, StoreError},
 };
 
@@ -211,6 +212,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         hub: hub.clone(),
         store: store.clone(),
     });
+    let retirements = RetireHandle::default();
     let master = Master::new(Parts {
         listen: gateway.local_addr(),
         authorities: authorities.clone(),
@@ -221,6 +223,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         operational,
         identity,
         hub: hub.clone(),
+        retirements: retirements.clone(),
         presence,
         pillars,
         started,
@@ -239,6 +242,7 @@ pub async fn run(plan: Plan) -> Result<()> {
     let expiry = ExpiryTask::new(store.clone(), config.pki_dir.clone(), master.crl.clone());
     tasks.essential("the authorities' ends", expiry.run());
     tasks.essential("the reactor", reactor.run());
+    tasks.essential("retirements", RetireTask::new(master.clone(), retirements).run());
     tasks.essential("the event bus", publisher.run());
     tasks.essential("the event intake", inject.run());
     tasks.essential("retention", expire(store.clone()));

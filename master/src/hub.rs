@@ -11,7 +11,7 @@ use drover_proto::{
     MinionId,
     id::JobId,
     job::{JobRequest, JobState},
-    session::master::{JobFrameError, Reply, Request},
+    session::master::{JobFrameError, Notice, Reply, Request},
     tunnel::ConnectionId,
 };
 use jiff::Timestamp;
@@ -180,6 +180,10 @@ enum Command {
         of: PendingOf,
         answer: oneshot::Sender<Vec<(JobId, MinionId)>>,
     },
+    Notify {
+        minion: MinionId,
+        notice: Notice,
+    },
     Reply {
         connection: ConnectionId,
         reply: Box<Reply>,
@@ -276,6 +280,14 @@ impl HubHandle {
     /// When the hub has ended.
     pub async fn cancel_pending(&self, of: PendingOf) -> Result<Vec<(JobId, MinionId)>, HubError> {
         self.ask(|answer| Command::CancelPending { of, answer }).await
+    }
+
+    /// Tells a minion something, if it is connected.
+    ///
+    /// # Errors
+    /// When the hub has ended.
+    pub async fn notify(&self, minion: MinionId, notice: Notice) -> Result<(), HubError> {
+        self.commands.send(Command::Notify { minion, notice }).await.map_err(|_| HubError)
     }
 
     /// Answers an [`Ask`].

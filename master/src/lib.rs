@@ -24,5 +24,6 @@ pub mod presence;
 pub mod reactor;
 pub mod registry;
 pub mod requests;
+pub mod retire;
 pub mod runners;
 pub mod store;

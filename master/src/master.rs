@@ -11,6 +11,8 @@ use drover_proto::{
     MinionId,
     id::JobId,
     job::{JobRequest, TargetType},
+    message,
+    session::master::Notice,
     target::{Expression, TargetError},
 };
 use rustls_pki_types::UnixTime;
@@ -31,8 +33,9 @@ use crate::{
     presence::PresenceHandle,
     reactor::{EffectError, Effects},
     registry::{
-        self, ChangeError, Changed, Import, Matched, Registry, RevokedStation, Shown, Status, Verb,
+        self, ChangeError, Changed, Import, Matched, Registry, Retirement, RevokedStation, Shown, Status, Verb,
     },
+    retire::RetireHandle,
     store::Store,
 };
 
@@ -62,6 +65,8 @@ pub struct Parts {
     pub identity: IdentityHandle,
     /// Sessions and jobs.
     pub hub: HubHandle,
+    /// Looks after devices whose service ends.
+    pub retirements: RetireHandle,
     /// Who is there.
     pub presence: PresenceHandle,
     /// Pillar and previews.
@@ -221,6 +226,22 @@ impl Master {
                 self.presence.deleted(&changed.entry.id);
             }
         }
+        changes
+    }
+
+    /// Orders the end of devices, or takes it back; those that are connected are told.
+    pub async fn retire(
+        &self,
+        ids: &[MinionId],
+        retirement: Option<&Retirement>,
+    ) -> Vec<(MinionId, Result<Changed, ChangeError>)> {
+        let changes = self.registry.retire(ids, retirement, Now::read().wall).await;
+        let notice = message::Retirement { at: retirement.map(|retirement| retirement.at) };
+        for (id, _) in changes.iter().filter(|(_, changed)| changed.is_ok()) {
+            // One that is away is told in its welcome; where the hub has ended, so does the master.
+            let _ = self.hub.notify(id.clone(), Notice::Retirement(notice.clone())).await;
+        }
+        self.retirements.look();
         changes
     }
 

@@ -111,7 +111,9 @@ impl IssueError {
     pub const fn is_the_devices(&self) -> bool {
         match self {
             Self::Request(_) | Self::TooLong(_) => true,
-            Self::Refused(IssueRefused::NotAccepted(_) | IssueRefused::TooOften(_)) => true,
+            Self::Refused(
+                IssueRefused::NotAccepted(_) | IssueRefused::TooOften(_) | IssueRefused::Retired(_),
+            ) => true,
             Self::Refused(IssueRefused::Stopping)
             | Self::Off
             | Self::Expired(_)
@@ -187,9 +189,13 @@ impl Operational {
         let window = WINDOW.min(validity / 100);
         // Before anything costly is done for a device that may not have it.
         let registered = self.0.registry.permit(id, window, Now::read().wall)?;
+        // What a device that retires is issued ends with its service.
+        let ends = self.0.registry.ends(id);
         let serial = registered.or_else(|| applicant.serial.map(|serial| *serial));
         let _turn = self.0.turns.acquire().await.expect("the semaphore is never closed");
         let now = Now::read().wall;
+        let left = ends.and_then(|ends| Duration::try_from(ends.duration_since(now)).ok());
+        let validity = left.map_or(validity, |left| validity.min(left));
         let csr = csr_der.to_vec();
         let device = id.clone();
         let signing = tokio::task::spawn_blocking(move || {

@@ -37,6 +37,7 @@ mod change;
 mod entry;
 mod import;
 mod registration;
+mod retirement;
 mod station;
 mod stations;
 mod targets;
@@ -51,6 +52,7 @@ pub use change::{Verb, VerbError};
 pub use entry::{Birth, Entry, Sighting, Status};
 pub use import::{Import, ImportError, Refused};
 pub use registration::Conflict;
+pub use retirement::{LastAct, LastActEnd, Retirement};
 pub use station::{KnownLedger, ManifestRefused, StationRecord, StationRevocation};
 pub use stations::{RevokedStation, Station};
 pub use targets::{Matched, Shown};
@@ -217,13 +219,15 @@ impl Registry {
                 false
             }
         };
-        let rules = Rules {
-            policy: self.0.policy,
-            issues: self.0.issues.load(Ordering::Relaxed),
-            is_station_revoked,
-        };
         let rows = self.rows();
         let entry = rows.get(&certificate.id).map(|row| &row.entry);
+        // One that comes for its last act is issued nothing any more, and may have its birth certificate alone.
+        let is_leaving = entry.is_some_and(|entry| entry.is_leaving(now));
+        let rules = Rules {
+            policy: self.0.policy,
+            issues: self.0.issues.load(Ordering::Relaxed) && !is_leaving,
+            is_station_revoked,
+        };
         admission::decide(rules, entry, certificate, now)
     }
 
@@ -241,7 +245,7 @@ impl Registry {
         let mut met = HashSet::new();
         let ids: Vec<_> = ids.iter().filter(|id| met.insert(*id)).cloned().collect();
         let changes = ids.into_iter().map(|id| async move {
-            let changed = self.change_one(&id, verb, reason, now).await;
+            let changed = self.change_one(&id, verb, reason, Batch::new(), now).await;
             (id, changed)
         });
         let changed: Vec<_> = stream::iter(changes).buffered(WRITES).collect().await;
@@ -259,6 +263,7 @@ impl Registry {
         id: &MinionId,
         verb: Verb,
         reason: Option<&str>,
+        mut batch: Batch,
         now: Timestamp,
     ) -> Result<Changed, ChangeError> {
         let (entry, revision) = self.entry_and_revision(id);
@@ -270,7 +275,6 @@ impl Registry {
         let entry = entry.expect("what can be changed is there");
         let was = entry.status;
         let Some(after) = after else { return Ok(Changed { was, entry }) };
-        let mut batch = Batch::new();
         if after.status == Status::Deleted {
             batch.sighting_over(id);
             batch.presence_over(id);

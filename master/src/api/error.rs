@@ -137,7 +137,9 @@ impl From<ChangeError> for ApiError {
             ChangeError::Verb(verb @ VerbError::Unknown(_)) => {
                 Self::missing(verb).hint(verb.hint())
             }
-            ChangeError::Verb(verb @ VerbError::Revoked(_)) => {
+            ChangeError::Verb(
+                verb @ (VerbError::Revoked(_) | VerbError::NotAccepted(..) | VerbError::Retiring(_)),
+            ) => {
                 Self::conflict(verb).hint(verb.hint())
             }
             ChangeError::Store(_) | ChangeError::Read(_) => Self::unavailable(&error),

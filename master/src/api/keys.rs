@@ -14,19 +14,25 @@ use axum::{
     routing::{get, post},
 };
 use drover_proto::MinionId;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::ApiError;
 use crate::{
     master::{ImportOptions, Master},
-    registry::{ChangeError, Changed, Entry, IssuedCertificate, Import, Registry, Status, Verb},
+    registry::{
+        ChangeError, Changed, Entry, Import, IssuedCertificate, LastAct, Registry, Retirement,
+        Status, Verb,
+    },
 };
 
 /// A manifest of a hundred thousand devices is shorter than this.
 const LONGEST_MANIFEST: usize = 128 << 20;
 /// A sentence, not a report.
 const LONGEST_REASON: usize = 500;
+/// Seconds that a device has for its last act, where the request does not say.
+const GRACE: u64 = 7 * 86_400;
 
 pub(super) fn routes() -> Router<Master> {
     Router::new()
@@ -35,6 +41,7 @@ pub(super) fn routes() -> Router<Master> {
         .route("/v1/keys/{id}/accept", post(accept))
         .route("/v1/keys/{id}/reject", post(reject))
         .route("/v1/keys/{id}/revoke", post(revoke))
+        .route("/v1/retirements", post(retire))
         .route("/v1/manifests", post(import).layer(DefaultBodyLimit::max(LONGEST_MANIFEST)))
 }
 
@@ -96,17 +103,65 @@ async fn change_many(
 ) -> Result<Json<Map<String, Value>>, ApiError> {
     let Json(Wanted { change, ids, reason }) = wanted?;
     let reason = checked_reason(reason)?;
-    let mut told = Map::new();
-    let mut known = Vec::with_capacity(ids.len());
+    let (known, mut told) = minion_ids(ids);
+    let changes = master.change_keys(&known, change, reason.as_deref()).await;
+    tell(&master.registry, changes, &mut told)?;
+    Ok(Json(told))
+}
+
+/// Whose service is to end, and how; without `at` it goes on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retire {
+    ids: Vec<String>,
+    at: Option<Timestamp>,
+    last_act: Option<LastAct>,
+    /// In seconds.
+    grace: Option<u64>,
+}
+
+/// Each id with the key as it now is, or with why it does not retire.
+async fn retire(
+    State(master): State<Master>,
+    wanted: Result<Json<Retire>, JsonRejection>,
+) -> Result<Json<Map<String, Value>>, ApiError> {
+    let Json(Retire { ids, at, last_act, grace }) = wanted?;
+    if let Some(act) = last_act.as_ref().filter(|act| !act.fun.contains('.')) {
+        return Err(ApiError::wrong(format!("`{}` is no function", act.fun)).hint(
+            "a last act is `module.function` with its arguments, such as `cmd.run poweroff`",
+        ));
+    }
+    if at.is_none() && last_act.is_some() {
+        return Err(ApiError::wrong("a last act needs the date, `at`"));
+    }
+    let grace = grace.unwrap_or(GRACE);
+    let retirement = at.map(|at| Retirement { at, last_act, grace, jid: None });
+    let (known, mut told) = minion_ids(ids);
+    let changes = master.retire(&known, retirement.as_ref()).await;
+    tell(&master.registry, changes, &mut told)?;
+    Ok(Json(told))
+}
+
+/// Ids that may be a minion's, and those that cannot, each with why.
+fn minion_ids(ids: Vec<String>) -> (Vec<MinionId>, Map<String, Value>) {
+    let (mut known, mut told) = (Vec::with_capacity(ids.len()), Map::new());
     for id in ids {
         match id.parse::<MinionId>() {
             Ok(id) => known.push(id),
             Err(error) => drop(told.insert(id, json!({ "error": error.to_string() }))),
         }
     }
-    for (id, changed) in master.change_keys(&known, change, reason.as_deref()).await {
+    (known, told)
+}
+
+fn tell(
+    registry: &Registry,
+    changes: Vec<(MinionId, Result<Changed, ChangeError>)>,
+    told: &mut Map<String, Value>,
+) -> Result<(), ApiError> {
+    for (id, changed) in changes {
         let value = match changed {
-            Ok(changed) => changed_key(&master.registry, &changed),
+            Ok(changed) => changed_key(registry, &changed),
             Err(ChangeError::Verb(error)) => {
                 json!({ "error": error.to_string(), "hint": error.hint() })
             }
@@ -115,7 +170,7 @@ async fn change_many(
         };
         told.insert(id.to_string(), value);
     }
-    Ok(Json(told))
+    Ok(())
 }
 
 async fn accept(master: State<Master>, id: Path<String>, why: Bytes) -> Answer {
@@ -210,6 +265,13 @@ fn key(registry: &Registry, entry: &Entry) -> Value {
         "status": entry.status,
         "since": entry.since,
         "reason": entry.reason,
+        "retire": entry.retire.as_ref().map(|retire| json!({
+            "at": retire.at,
+            "last_act": retire.last_act,
+            "grace": retire.grace,
+            "ends": retire.ends(),
+            "jid": retire.jid,
+        })),
         "key": birth.map(|birth| birth.key.with_colons()),
         "station": birth.map(|birth| birth.station.as_str()),
         "serial": birth.and_then(|birth| birth.serial.as_ref()),

@@ -2,6 +2,7 @@
 
 mod change;
 mod import;
+mod retire;
 mod stations;
 
 use drover_proto::glob;
@@ -41,6 +42,7 @@ pub(super) async fn run(
             crl::run(client, printer, station.as_deref(), file.as_deref()).await
         }
         KeyVerb::Import(imported) => import::run(client, printer, imported).await,
+        KeyVerb::Retire(retired) => retire::run(client, printer, retired).await,
         KeyVerb::Stations => stations::list(client, printer).await,
         KeyVerb::Manifest(wanted) => stations::manifest(client, printer, wanted).await,
     }
@@ -48,7 +50,12 @@ pub(super) async fn run(
 
 async fn list(mut client: Client, printer: &Printer, listed: &Listed) -> Result<Outcome, Failure> {
     let keys = chosen(&client.get("/v1/keys").await?, listed);
-    printer.print(&keys, Format::Table, keys_table)?;
+    // Only people are shown when and why.
+    let details = match printer.format_or(Format::Table) {
+        Format::Table => client.get("/v1/keys?detail=true").await?,
+        Format::Json | Format::Yaml | Format::Nested | Format::Txt | Format::Quiet => Value::Null,
+    };
+    printer.print(&keys, Format::Table, |keys, style| keys_table(keys, &details, style))?;
     let is_empty = || KeyStatus::ALL.iter().all(|status| ids(&keys[status.word()]).is_empty());
     if !listed.ids.is_empty() && is_empty() {
         printer.note(&format!("no key matches `{}`", listed.ids.join("`, `")));
@@ -80,13 +87,29 @@ async fn show(mut client: Client, printer: &Printer, id: &str) -> Result<Outcome
     Ok(Outcome::Success)
 }
 
-fn keys_table(keys: &Value, style: Style) -> String {
-    let rows = KeyStatus::ALL.iter().flat_map(|status| {
-        let mut ids = ids(&keys[status.word()]);
-        ids.sort_unstable();
-        ids.into_iter().map(|id| vec![id, status.word().to_owned()])
-    });
-    render(&["minion", "key"], rows, style)
+/// A column that nobody has anything in is left out.
+fn keys_table(keys: &Value, details: &Value, style: Style) -> String {
+    let shown = |id: &str| {
+        let key = &details[id];
+        [cell(&key["retire"]["at"]), cell(&key["reason"])]
+    };
+    let rows: Vec<_> = KeyStatus::ALL
+        .iter()
+        .flat_map(|status| {
+            let mut ids = ids(&keys[status.word()]);
+            ids.sort_unstable();
+            ids.into_iter().map(|id| {
+                let [retires, reason] = shown(&id);
+                [id, status.word().to_owned(), retires, reason]
+            })
+        })
+        .collect();
+    let columns = ["minion", "key", "retires", "reason"];
+    let is_used = |column: usize| column < 2 || rows.iter().any(|row| !row[column].is_empty());
+    let used: Vec<_> = (0..columns.len()).filter(|column| is_used(*column)).collect();
+    let header: Vec<_> = used.iter().map(|column| columns[*column]).collect();
+    let rows = rows.iter().map(|row| used.iter().map(|column| row[*column].clone()).collect());
+    render(&header, rows, style)
 }
 
 #[cfg(test)]
@@ -105,7 +128,7 @@ mod tests {
 
     #[test]
     fn keys_are_listed_by_status() {
-        assert_snapshot!(keys_table(&keys(), Style::default()), @"
+        assert_snapshot!(keys_table(&keys(), &Value::Null, Style::default()), @"
         minion  key
         rfid-1  accepted
         rfid-2  accepted
@@ -113,6 +136,17 @@ mod tests {
         rfid-3  pending
         rfid-4  rejected
         rfid-5  revoked
+        ");
+    }
+
+    #[test]
+    fn who_retires_is_listed_with_the_day() {
+        let keys = json!({ "accepted": ["a", "b"] });
+        let details = json!({ "a": { "retire": { "at": "2031-06-30T00:00:00Z" } }, "b": {} });
+        assert_snapshot!(keys_table(&keys, &details, Style::default()), @"
+        minion  key       retires
+        a       accepted  2031-06-30T00:00:00Z
+        b       accepted
         ");
     }
 

@@ -171,7 +171,7 @@ fn refusal(error: &IssueError) -> Refused {
             Refused::new(StatusCode::TOO_MANY_REQUESTS, text)
                 .with(RETRY_AFTER, HeaderValue::from_static("600"))
         }
-        IssueError::Refused(IssueRefused::NotAccepted(_)) => {
+        IssueError::Refused(IssueRefused::NotAccepted(_) | IssueRefused::Retired(_)) => {
             Refused::new(StatusCode::FORBIDDEN, format!("Refused: {reason}."))
         }
         IssueError::Refused(IssueRefused::Stopping)
@@ -196,9 +196,10 @@ async fn current_list(State(shared): State<Arc<Shared>>) -> Result<Response, Ref
 async fn list(
     State(shared): State<Arc<Shared>>,
     Path(file): Path<String>,
+    uri: Uri,
 ) -> Result<Response, Refused> {
     let name = file.strip_prefix("crl-").and_then(|rest| rest.strip_suffix(".pem"));
-    let name = name.ok_or_else(no_list)?;
+    let Some(name) = name else { return Err(not_found(uri).await) };
     let own = shared
         .crl
         .published()

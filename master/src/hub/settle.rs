@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use drover_proto::session::master::Reply;
+use drover_proto::{
+    MinionId,
+    session::master::{Notice, Reply},
+};
 
 use crate::{
     jobs::Effects,
@@ -21,6 +24,8 @@ pub(super) struct Round {
     pub(super) answers: Vec<Answer>,
     /// Answers to minions' requests, by connection number.
     pub(super) replies: Vec<(u64, Box<Reply>)>,
+    /// What minions are told, if they are connected.
+    pub(super) notices: Vec<(MinionId, Notice)>,
 }
 
 impl Round {
@@ -29,6 +34,7 @@ impl Round {
             && self.outboxes.is_empty()
             && self.answers.is_empty()
             && self.replies.is_empty()
+            && self.notices.is_empty()
     }
 
     /// Whether something has to be on the disk before the rest is done. An outbox entry that an earlier round stores

@@ -295,6 +295,7 @@ impl HubTask {
                 let cancelled = self.jobs.cancel_pending(is_meant, now, &mut self.round.effects);
                 self.answer_durably(move || drop(answer.send(cancelled)));
             }
+            Command::Notify { minion, notice } => self.round.notices.push((minion, notice)),
             Command::Reply { connection, reply } => {
                 self.round.replies.push((connection.number, reply))
             }

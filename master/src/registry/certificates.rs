@@ -86,6 +86,9 @@ pub enum IssueRefused {
     /// Rejected, revoked or deleted in the meantime.
     #[error("`{0}` is not accepted here")]
     NotAccepted(MinionId),
+    /// Its service ends, and nothing is renewed after its day.
+    #[error("`{0}` retires, and is issued nothing any more")]
+    Retired(MinionId),
     /// It asks on and on.
     #[error(
         "`{0}` has been issued {MOST_PREVIOUS} certificates in a short time, and has to wait for more"
@@ -223,6 +226,9 @@ impl Entry {
     ) -> Result<(), IssueRefused> {
         if self.status != Status::Accepted {
             return Err(IssueRefused::NotAccepted(self.id.clone()));
+        }
+        if self.retire.as_ref().is_some_and(|retire| retire.at <= now) {
+            return Err(IssueRefused::Retired(self.id.clone()));
         }
         let since = now.saturating_sub(window).unwrap_or(Timestamp::MIN);
         match &self.operational {

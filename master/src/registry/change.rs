@@ -28,6 +28,12 @@ pub enum VerbError {
     /// Nobody knows the id.
     #[error("there is no minion `{0}`")]
     Unknown(String),
+    /// Only who may connect can be told to end.
+    #[error("`{0}` is not accepted, but {word}", word = .1.word())]
+    NotAccepted(String, Status),
+    /// Its day has come.
+    #[error("`{0}` is retiring already, which cannot be taken back any more")]
+    Retiring(String),
     /// Revoked is for good.
     #[error("`{0}` is revoked, which cannot be taken back")]
     Revoked(String),
@@ -39,6 +45,8 @@ impl VerbError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Unknown(_) => "`drover key list` shows the ids that are known",
+            Self::NotAccepted(..) => "`drover key accept` lets it connect",
+            Self::Retiring(_) => "`drover key show` says how its service ends",
             Self::Revoked(_) => {
                 "delete the id, enrol the device again with a new key, and import the new manifest"
             }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::certificates::OperationalCertificates;
+use super::{certificates::OperationalCertificates, retirement::Retirement};
 use crate::authorities::RootSet;
 
 /// Whether a minion may connect.
@@ -82,6 +82,9 @@ pub struct Entry {
     /// The operational certificates that it was issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operational: Option<Box<OperationalCertificates>>,
+    /// When its service ends, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retire: Option<Box<Retirement>>,
     /// Operational certificates issued up to then are another device's: the id was deleted, or its device replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operational_after: Option<Timestamp>,
@@ -121,6 +124,7 @@ impl Entry {
             forgotten: 0,
             enrolled: Map::new(),
             operational: None,
+            retire: None,
             operational_after: None,
         }
     }

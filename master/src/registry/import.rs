@@ -199,7 +199,9 @@ impl Registry {
         // A key that counts no more ends what was opened with it.
         let is_other_key = before.is_some_and(|before| {
             before.status == Status::Accepted
-                && before.birth.as_ref().is_some_and(|birth| Some(birth.key) != after.birth.as_ref().map(|birth| birth.key))
+                && before.birth.as_ref().is_some_and(|birth| {
+                    Some(birth.key) != after.birth.as_ref().map(|birth| birth.key)
+                })
         });
         match self.0.gateway.get().filter(|_| is_other_key) {
             Some(gateway) => drop(gateway.cut_minion(&after.id, CutReason::NotAccepted)),

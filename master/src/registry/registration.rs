@@ -84,9 +84,7 @@ pub(super) fn register(
         (Status::Revoked, _) => Registration::Refused(Conflict::Revoked),
         // A stranger's own word is worth less than the station's.
         (Status::Pending, _) if entry.manifest == 0 => Registration::New(fresh(Some(entry))),
-        (Status::Rejected, Some(stranger))
-            if entry.manifest == 0 && stranger.key != birth.key =>
-        {
+        (Status::Rejected, Some(stranger)) if entry.manifest == 0 && stranger.key != birth.key => {
             Registration::New(fresh(Some(entry)))
         }
         (_, Some(known)) if known.station != birth.station => {
@@ -122,7 +120,8 @@ pub(super) fn register(
 fn is_reissue(device: &ManifestEntry, known: &Birth, birth: &Birth) -> bool {
     known.station == birth.station
         && device.reissue.as_ref().is_some_and(|reissue| {
-            reissue.replaces == known.key || (known.serial.is_some() && known.serial == birth.serial)
+            reissue.replaces == known.key
+                || (known.serial.is_some() && known.serial == birth.serial)
         })
 }
 
@@ -154,7 +153,8 @@ pub(super) fn withdraw(
         return None;
     }
     let before = entry.cloned();
-    let before = before.unwrap_or_else(|| Entry::new(revoked.id.clone(), Status::Revoked, now, None));
+    let before =
+        before.unwrap_or_else(|| Entry::new(revoked.id.clone(), Status::Revoked, now, None));
     let birth = before.birth.clone().or(Some(birth));
     let manifest = manifest.number.max(before.manifest);
     let status = Status::Revoked;

@@ -15,5 +15,5 @@ mod lint;
 mod many_renewals;
 mod power_cut;
 mod renewal;
-mod station_power_cut;
+mod retire;
 mod wrong_clock;

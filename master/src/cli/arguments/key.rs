@@ -1,8 +1,12 @@
 //! The grammar of `drover key`: which devices may connect.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::Matcher;
+use crate::cli::value;
 
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum KeyVerb {
@@ -45,6 +49,10 @@ pub(in crate::cli) enum KeyVerb {
     },
     /// Register the devices of a station's signed manifest
     Import(Imported),
+    /// End devices' service on a date: nothing is renewed after it, a last act is run, then they are revoked
+    ///
+    /// A device that is away on the date does its last act when it is back, within the grace.
+    Retire(Retired),
     /// The enrolment stations that are known: their devices, their last manifest, and whether they are revoked
     Stations,
     /// Write the manifests that were imported from a station, to make the station again
@@ -75,6 +83,55 @@ pub(in crate::cli) struct Imported {
     /// Also where lines were cut off the station's ledger
     #[arg(long)]
     pub(in crate::cli) force: bool,
+}
+
+/// Whose service ends, and how.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Retired {
+    #[command(flatten)]
+    pub(in crate::cli) matcher: Matcher,
+    /// Which minions: ids or globs on ids; with an option that says otherwise, one expression
+    #[arg(required = true)]
+    pub(in crate::cli) target: Vec<String>,
+    /// When: 2031-06-30, 2031-06-30T12:00:00Z, or so long from now: +30d
+    #[arg(long, value_name = "DATE", value_parser = date, required_unless_present = "cancel")]
+    pub(in crate::cli) at: Option<Date>,
+    /// What the device does last, as `cmd.run "rm -r /srv/app"`; quotes as in a shell
+    #[arg(long, value_name = "FUN ARG…", requires = "at")]
+    pub(in crate::cli) last_act: Option<String>,
+    /// How long it may take to come for its last act, before it is revoked all the same [default: 7d]
+    #[arg(long, value_name = "D", value_parser = value::duration, requires = "last_act")]
+    pub(in crate::cli) grace: Option<Duration>,
+    /// Take it back, as long as the date has not come
+    #[arg(long, conflicts_with_all = ["at", "last_act", "grace"])]
+    pub(in crate::cli) cancel: bool,
+    /// Do not ask; needed for several minions where no terminal is
+    #[arg(short, long)]
+    pub(in crate::cli) yes: bool,
+    /// Show whom it would be, and change nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(in crate::cli) dry_run: bool,
+}
+
+/// A moment, or so long from now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Date {
+    At(Timestamp),
+    In(Duration),
+}
+
+fn date(text: &str) -> Result<Date, String> {
+    if let Some(span) = text.strip_prefix('+') {
+        return value::duration(span).map(Date::In);
+    }
+    let day = |text: &str| {
+        let day: jiff::civil::Date = text.parse().ok()?;
+        Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    };
+    let moment = text.parse().ok().or_else(|| day(text));
+    moment.map(Date::At).ok_or_else(|| {
+        "a date is 2031-06-30, 2031-06-30T12:00:00Z, or so long from now: +30d".to_owned()
+    })
 }
 
 /// Which manifests are written.
@@ -155,4 +212,18 @@ pub(in crate::cli) struct Chosen {
     /// Show what would be changed, and change nothing
     #[arg(long, conflicts_with = "yes")]
     pub(in crate::cli) dry_run: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_a_day_a_moment_or_a_span() {
+        let at = |text: &str| Ok(Date::At(text.parse().unwrap()));
+        assert_eq!(date("2031-06-30"), at("2031-06-30T00:00:00Z"));
+        assert_eq!(date("2031-06-30T12:00:00+10:00"), at("2031-06-30T02:00:00Z"));
+        assert_eq!(date("+30d"), Ok(Date::In(Duration::from_secs(30 * 86_400))));
+        assert!(date("soon").is_err() && date("+x").is_err());
+    }
 }

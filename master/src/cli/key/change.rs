@@ -235,6 +235,11 @@ fn tell(printer: &Printer, change: Change, told: &Value) -> Result<Outcome, Fail
             printer.print(told, Format::Table, text)?;
         }
     }
+    Ok(report_errors(printer, told))
+}
+
+/// Says which keys were not changed and why, and with what status the command ends.
+pub(super) fn report_errors(printer: &Printer, told: &Value) -> Outcome {
     let keys = told.as_object();
     let failed: Vec<_> =
         keys.into_iter().flatten().filter(|(_, key)| key["error"].is_string()).collect();
@@ -245,7 +250,7 @@ fn tell(printer: &Printer, change: Change, told: &Value) -> Result<Outcome, Fail
     for hint in hints {
         printer.note(&format!("hint: {hint}"));
     }
-    Ok(match failed.len() {
+    match failed.len() {
         0 => Outcome::Success,
         count
             if Some(count) == keys.map(Map::len)
@@ -254,7 +259,7 @@ fn tell(printer: &Printer, change: Change, told: &Value) -> Result<Outcome, Fail
             Outcome::NothingMatched
         }
         _ => Outcome::Failed,
-    })
+    }
 }
 
 fn is_unknown(key: &Value) -> bool {

@@ -106,15 +106,25 @@ pub(super) async fn manifest(
     wanted: &ManifestOf,
 ) -> Result<Outcome, Failure> {
     let path = format!("/v1/stations/{}/manifests", segment(&wanted.station));
-    let numbers: Vec<u64> = client.get(&path).await?.as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+    let numbers: Vec<u64> = client
+        .get(&path)
+        .await?
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_u64)
+        .collect();
     let numbers = match wanted.number {
         Some(number) => numbers.into_iter().filter(|one| *one == number).collect(),
         None if wanted.all => numbers,
         None => numbers.last().copied().into_iter().collect::<Vec<_>>(),
     };
     if numbers.is_empty() {
-        return Err(Failure::missing(format!("no such manifest of station `{}` is kept", wanted.station))
-            .hint("`drover key stations` shows what was imported"));
+        return Err(Failure::missing(format!(
+            "no such manifest of station `{}` is kept",
+            wanted.station
+        ))
+        .hint("`drover key stations` shows what was imported"));
     }
     let failed = |path: &Path| {
         let message = format!("cannot write `{}`", path.display());

@@ -56,6 +56,16 @@ impl HubTask {
                 touched.push(number);
             }
         }
+        for (minion, notice) in round.notices {
+            let number = self.current.get(&minion).copied();
+            let connection = number.and_then(|number| self.connections.get_mut(&number));
+            if let (Some(number), Some(session)) =
+                (number, connection.and_then(Connection::session))
+            {
+                session.notify(notice);
+                touched.push(number);
+            }
+        }
         for (number, through) in round.outboxes {
             if let Some(session) = self.connections.get_mut(&number).and_then(Connection::session) {
                 session.durable(through);

@@ -96,7 +96,8 @@ impl HubTask {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         let known = entry.birth.as_ref().and_then(|birth| birth.serial.as_ref());
         let applicant = Applicant::new(certificate, known);
-        let terms = Terms { grains: entry.enrolled, acknowledged, scope, ..Terms::default() };
+        let retires = entry.retire.as_ref().map(|retire| retire.at);
+        let terms = Terms { grains: entry.enrolled, acknowledged, scope, retires };
         let (session, frame, hello) = offered.welcome(terms, now.wall, now.instant);
         let asked_by = applicant.by;
         let is_operational = asked_by == AskedBy::Operational;
