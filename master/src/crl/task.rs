@@ -1,7 +1,7 @@
 //! The schedules' shell: signs the lists that are due, each with a number that is durable before it
 //! is used, and writes them. What cannot be signed or written is told and tried again.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use drover_pki::{
     Authority, KeyDigest,
@@ -168,11 +168,9 @@ impl CrlTask {
     fn look_for_changes(&mut self) -> Result<(), RevokeError> {
         for issuer in &mut self.issuers {
             let kept = revocations(&self.store, &issuer.authority.certificate().key)?;
-            let is_named = |revocation: &Revocation| {
-                let list = issuer.list.as_ref();
-                list.is_some_and(|list| list.contents().find(&revocation.serial).is_some())
-            };
-            if kept.iter().any(|revocation| !is_named(revocation)) {
+            let named = issuer.list.iter().flat_map(|list| &list.contents().revoked);
+            let named: HashSet<_> = named.map(|revoked| &revoked.serial).collect();
+            if kept.iter().any(|revocation| !named.contains(&revocation.serial)) {
                 issuer.schedule.handle_change();
             }
         }
