@@ -2,7 +2,7 @@
 //! re-issued and revoked, and each manifest. It is the station's memory, so a line is on disk before
 //! its deed counts. The lines are chained, and how far they go is signed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -31,6 +31,7 @@ pub use line::{
     AdoptedLine, Event, Head, IssuedLine, Line, ManifestLine, RefusalKind, RefusedLine,
     ReplacedLine, RevocationListLine, RevokedLine,
 };
+pub use scan::check;
 pub use words::{Actor, Reason, WordsError};
 
 use head::{HEAD, NEXT_HEAD};
@@ -154,6 +155,12 @@ impl Ledger {
             State::Whole(leftover) => repair(directory, &file, length, leftover)?,
         }
         Ok(Self { directory: directory.to_owned(), file, length, head, index })
+    }
+
+    /// Whether another process has it just now, so that opening it takes until that one ends.
+    pub fn is_taken(directory: &Path) -> bool {
+        let file = File::open(directory.join(LINES));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     /// Looks at a ledger without changing it, also while another process has it. `known` are heads that

@@ -39,6 +39,16 @@ pub(super) enum Leftover {
     Line,
 }
 
+/// What is wrong with a ledger's text that should lead to `signed`, and should have had each of the
+/// `known` heads on the way: nothing, if and only if it is whole.
+pub fn check(text: &[u8], signed: Head, known: &[Head]) -> Vec<Finding> {
+    let scan = scan(&mut &text[..], Ok(signed), None, known);
+    match scan.expect("invariant: text in memory can be read").state {
+        State::Whole(_) => Vec::new(),
+        State::Broken(findings) => findings,
+    }
+}
+
 /// Reads it. `next` is the signed head of a line that was about to be appended, if there is one.
 pub(super) fn scan(
     reader: &mut impl BufRead,

@@ -257,6 +257,34 @@ fn lines_that_are_removed_added_moved_or_cut_are_named() {
     assert_eq!(fixture.findings(), "line 5 was added: the station did not write that");
 }
 
+/// What the fuzz target demands of any bytes, for bytes that are nearly a ledger's.
+#[test]
+fn whatever_lies_there_leads_to_its_head_or_something_is_found() {
+    let fixture = fixture();
+    fixture.append(["a", "b", "c"].map(issued));
+    let text = fs::read(fixture.path(LINES)).unwrap();
+    let lines = fixture.lines();
+    let head = |n: usize| Head { count: n as u64, head: LineDigest::of(lines[n - 1].as_bytes()) };
+    assert_eq!(check(&text, head(3), &[head(1), head(2)]), []);
+    assert_eq!(check(b"", Head::empty(), &[]), []);
+    for wrong in [
+        head(1),
+        head(2),
+        Head::empty(),
+        Head { count: 4, ..head(3) },
+        Head { count: 3, ..head(2) },
+    ] {
+        assert!(!check(&text, wrong, &[]).is_empty(), "{wrong:?}");
+    }
+    assert!(!check(&text, head(3), &[Head { count: 2, ..head(1) }]).is_empty());
+    for cut in 0..text.len() {
+        assert!(!check(&text[..cut], head(3), &[]).is_empty(), "{cut}");
+        assert!(!check(&text[cut..], head(3), &[]).is_empty() || cut == 0, "{cut}");
+        let twice = [&text[..cut], &text[..]].concat();
+        assert!(!check(&twice, head(3), &[]).is_empty() || cut == 0, "{cut}");
+    }
+}
+
 #[test]
 fn a_head_that_is_not_the_stations_own_is_refused() {
     let (ours, theirs) = (fixture(), fixture());
