@@ -19,6 +19,7 @@ use drover_proto::{
     tunnel::{Tunnel, TunnelConfig, TunnelFailure, TunnelLimits, connect, descriptors},
 };
 use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
 use serde_json::json;
 use thiserror::Error;
 use tokio::{sync::mpsc, time::sleep_until};
@@ -36,6 +37,7 @@ use crate::{
     local_bus::{self, LocalBusError},
 };
 
+mod following;
 mod link;
 mod renewing;
 mod stamps;
@@ -55,6 +57,8 @@ pub struct Agent {
     identity: DeviceIdentity,
     floor: ClockFloor,
     renewing: Renewing,
+    /// The present master's certificates: what a new list of roots has to lead to.
+    shown_by_master: Vec<CertificateDer<'static>>,
     /// The connection that is left for one with a new certificate. It stays until that one is welcomed, so that the
     /// master never misses the device.
     leaving: Option<Link>,
@@ -139,6 +143,7 @@ impl Agent {
             identity,
             floor,
             renewing,
+            shown_by_master: Vec::new(),
             leaving: None,
             settings,
             work,
@@ -215,8 +220,9 @@ impl Agent {
         // The certificate has verified, so its notBefore is past, whatever the clock says.
         self.floor.raise(tunnel.master().latest_not_before);
         let (master, address) = (tunnel.master().name.to_string(), tunnel.address());
+        self.shown_by_master = tunnel.shown().to_vec();
         let mut link = Link::new(tunnel);
-        let (grains, roots) = (self.device.own_grains(), self.identity.roots());
+        let (grains, roots) = (self.device.own_grains(), self.identity.roots.told());
         let (greeting, hello) = connecting.connected(grains, roots, Timestamp::now(), now());
         link.send(hello);
         let answer = self.beside(first_frame(&greeting, &mut link), &mut stop).await?;
@@ -368,10 +374,7 @@ impl Agent {
                     self.renewing.handle_refusal(failed.request, &failed.reason, now());
                 }
                 Event::Answer(answer) => self.work.fetches.handle_answer(answer, now()),
-                Event::RootList(list) => {
-                    tracing::debug!(bytes = list.len(), "a root list");
-                    session.send_roots(self.identity.roots());
-                }
+                Event::RootList(list) => self.follow_roots(&list, session),
                 Event::Renew(within) => {
                     tracing::info!(?within, "the master asks for a renewal");
                     self.renewing.machine.handle_renew(within, now());
@@ -450,7 +453,7 @@ impl Agent {
         TunnelConfig {
             masters: self.device.config().master.clone(),
             identity: self.identity.shown().clone(),
-            anchors: Arc::clone(&self.identity.anchors),
+            anchors: Arc::clone(self.identity.roots.anchors()),
             clock_floor: self.floor.get(),
             limits: TunnelLimits::default(),
         }

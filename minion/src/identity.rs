@@ -3,28 +3,24 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use drover_pki::{
-    Fingerprint, MinionId, PrivateKey,
+    MinionId, PrivateKey,
     certificate::{Certificate, Unreadable},
-    file::{self, FileError},
+    file::FileError,
     pair::KeyPairFiles,
     profile::BACKDATE,
     urn::DroverUrn,
-    verify::{CertificateError, MinionCertificateKind, TrustAnchors, verify_minion},
+    verify::{CertificateError, MinionCertificateKind, verify_minion},
 };
-use drover_proto::{
-    message::Roots,
-    tunnel::{Identity, IdentityError},
-};
+use drover_proto::tunnel::{Identity, IdentityError};
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
 
-use crate::{error_chain, renewal::Term};
+use crate::{error_chain, renewal::Term, roots::DeviceRoots};
 
 /// A device's identity: what its files gave, and what was issued to it since.
 pub struct DeviceIdentity {
@@ -33,9 +29,7 @@ pub struct DeviceIdentity {
     /// The hardware serial number, where a certificate has one.
     pub serial: Option<String>,
     /// The roots that masters' certificates lead to.
-    pub anchors: Arc<TrustAnchors>,
-    /// The number of the newest root list that it follows; 0 for the roots that it was born with.
-    pub root_list: u64,
+    pub roots: DeviceRoots,
     birth: Option<Credential>,
     operational: Option<Credential>,
     // invariant: that one is there.
@@ -161,16 +155,14 @@ impl DeviceIdentity {
             (Err(why), Ok(None) | Err(_)) | (Ok(None), Err(why)) => return Err(why.into()),
             (birth, operational) => (left_out(birth), left_out(operational)),
         };
-        let root = directory.join("root.crt");
-        let anchors = file::read_anchors(&root).map_err(LoadIdentityError::Root)?;
+        let roots = DeviceRoots::load(directory).map_err(LoadIdentityError::Root)?;
         let shows = if operational.is_some() { Kind::Operational } else { Kind::Birth };
         let known = operational.as_ref().or(birth.as_ref());
         let known = known.ok_or_else(|| LoadIdentityError::NotEnrolled(directory.to_owned()))?;
         Ok(Self {
             id: known.id.clone(),
             serial: birth.as_ref().and_then(|found| found.serial.clone()).or(known.serial.clone()),
-            anchors: Arc::new(anchors),
-            root_list: 0,
+            roots,
             birth: birth.map(|found| found.credential),
             operational: operational.map(|found| found.credential),
             shows,
@@ -209,13 +201,6 @@ impl DeviceIdentity {
         self.operational.as_ref().map(|operational| operational.term)
     }
 
-    /// The roots that it trusts, for the master to know.
-    #[must_use]
-    pub fn roots(&self) -> Roots {
-        let roots = self.anchors.certificates().iter().map(|root| Fingerprint::of(root)).collect();
-        Roots { root_list: self.root_list, roots }
-    }
-
     /// Takes the operational certificate that was issued for `key`, once it has verified, and shows it from now on. It
     /// holds in memory where the disk does not take it.
     ///
@@ -228,7 +213,7 @@ impl DeviceIdentity {
         at: UnixTime,
     ) -> Result<Renewed, RenewError> {
         let (leaf, issuers) = chain.split_first().ok_or(RenewError::Empty)?;
-        let certificate = verify_minion(&self.anchors, leaf, issuers, at)?;
+        let certificate = verify_minion(self.roots.anchors(), leaf, issuers, at)?;
         if certificate.id != self.id {
             return Err(RenewError::OtherMinion(certificate.id));
         }

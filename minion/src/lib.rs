@@ -20,6 +20,7 @@ pub mod library;
 pub mod local_bus;
 mod progress;
 pub mod renewal;
+pub mod roots;
 mod targets;
 
 /// The agent's version.

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use drover_pki::{
     Fingerprint, KeyDigest, certificate::Certificate, root_list::SignedRootList, rotation,
 };
-use drover_proto::message::Roots;
 use serde::{Deserialize, Serialize};
 
 /// The roots that a device trusts, one bit for each by its place in the fleet's series. A device's own word, which counts
@@ -67,6 +66,7 @@ struct Known {
 struct Listed {
     number: u64,
     signers: RootSet,
+    roots: RootSet,
     text: Bytes,
 }
 
@@ -86,11 +86,17 @@ impl RootLists {
             let signers = signed.signers.iter().map(|signer| place_of(&roots, &signer.certificate));
             signers.fold(RootSet::default(), RootSet::with)
         };
+        let listed = |signed: &SignedRootList| {
+            let places =
+                signed.list.roots.iter().map(|root| place_of(&roots, &Fingerprint::of(root)));
+            places.fold(RootSet::default(), RootSet::with)
+        };
         let lists = lists
             .iter()
             .map(|signed| Listed {
                 number: signed.list.number,
                 signers: signers(signed),
+                roots: listed(signed),
                 text: Bytes::copy_from_slice(&signed.text),
             })
             .collect();
@@ -112,19 +118,19 @@ impl RootLists {
         roots.fold(RootSet::default(), RootSet::with)
     }
 
-    /// The signed list that a device should follow next: the newest that a root signed which it trusts. One that slept
-    /// for long is led from list to list.
+    /// The signed lists that a device should follow, one after the other: always the newest that a root signed which it
+    /// trusts by then. One that is up to date gets none, one that slept for long a few.
     #[must_use]
-    pub fn next_for(&self, roots: &Roots) -> Option<Bytes> {
-        self.next_after(roots.root_list, self.known(&roots.roots))
-    }
-
-    /// Likewise, by what is remembered of the device.
-    #[must_use]
-    pub fn next_after(&self, root_list: u64, trusted: RootSet) -> Option<Bytes> {
+    pub fn after(&self, root_list: u64, trusted: RootSet) -> Vec<Bytes> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut newer = known.lists.iter().rev().take_while(|list| list.number > root_list);
-        newer.find(|list| list.signers.meets(trusted)).map(|list| list.text.clone())
+        let (mut number, mut trusted) = (root_list, trusted);
+        let mut way = Vec::new();
+        loop {
+            let mut newer = known.lists.iter().rev().take_while(|list| list.number > number);
+            let Some(next) = newer.find(|list| list.signers.meets(trusted)) else { return way };
+            (number, trusted) = (next.number, next.roots);
+            way.push(next.text.clone());
+        }
     }
 
     /// Whether a certificate from this authority should be renewed before it is due.
@@ -171,21 +177,22 @@ mod tests {
         ];
         let lists = RootLists::default();
         lists.replace(&made, &[]);
-        let next = |root_list, trusted: &[&Authority]| {
-            let roots = trusted.iter().map(|root| root.certificate().fingerprint).collect();
-            let text = lists.next_for(&Roots { root_list, roots })?;
-            made.iter().find(|list| list.text == text).map(|list| list.list.number)
+        let way = |root_list, trusted: &[&Authority]| {
+            let roots: Vec<_> = trusted.iter().map(|root| root.certificate().fingerprint).collect();
+            let way = lists.after(root_list, lists.known(&roots));
+            let number = |text| made.iter().find(|list| list.text == text).unwrap().list.number;
+            way.into_iter().map(number).collect::<Vec<_>>()
         };
-        assert_eq!(next(0, &[&one]), Some(1));
-        assert_eq!(next(1, &[&one, &two]), Some(3));
-        assert_eq!(next(3, &[&two, &three]), Some(4));
-        assert_eq!(next(4, &[&three]), None);
+        assert_eq!(way(0, &[&one]), [1, 3, 4]);
+        assert_eq!(way(1, &[&one, &two]), [3, 4]);
+        assert_eq!(way(3, &[&two, &three]), [4]);
+        assert!(way(4, &[&three]).is_empty());
         // One that was born after the last rotation is not taken back to an older root.
-        assert_eq!(next(0, &[&three]), Some(4));
+        assert_eq!(way(0, &[&three]), [4]);
         // An agent that says nothing of its roots, and one of another fleet, are left alone.
-        assert_eq!(next(0, &[]), None);
+        assert!(way(0, &[]).is_empty());
         let other = Authority::create_root(&"acme".parse().unwrap(), NOW).unwrap();
-        assert_eq!(next(0, &[&other]), None);
+        assert!(way(0, &[&other]).is_empty());
     }
 
     #[test]

@@ -198,6 +198,12 @@ fn an_identity_that_the_disk_does_not_take_holds_in_memory() {
 fn the_roots_that_are_trusted_are_told_by_their_fingerprints() {
     let factory = Factory::new();
     factory.idevid("rfid-1");
-    let roots = factory.load().unwrap().roots();
-    assert_eq!(roots, Roots { root_list: 0, roots: vec![Fingerprint::of(factory.root.der())] });
+    let roots = factory.load().unwrap().roots.told();
+    assert_eq!(
+        roots,
+        drover_proto::message::Roots {
+            root_list: 0,
+            roots: vec![drover_pki::Fingerprint::of(factory.root.der())]
+        }
+    );
 }

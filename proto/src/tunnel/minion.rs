@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use drover_pki::verify::{MasterCertificate, TrustAnchors};
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
@@ -90,6 +90,7 @@ pub struct Tunnel {
     sender: TunnelSender,
     receiver: TunnelReceiver,
     master: MasterCertificate,
+    shown: Vec<CertificateDer<'static>>,
     address: SocketAddr,
 }
 
@@ -134,6 +135,12 @@ impl Tunnel {
     #[must_use]
     pub fn master(&self) -> &MasterCertificate {
         &self.master
+    }
+
+    /// What the master showed: its certificate, then its issuer and whatever leads from there to a root.
+    #[must_use]
+    pub fn shown(&self) -> &[CertificateDer<'static>] {
+        &self.shown
     }
 
     /// The address that answered.
@@ -263,7 +270,7 @@ async fn open(
     let (closing, closed) = watch::channel(None);
     tokio::spawn(carry(bridge, closing));
 
-    let master = verifier.certificate().cloned().ok_or_else(|| {
+    let (master, shown) = verifier.shown().cloned().ok_or_else(|| {
         TunnelFailure::Handshake(io::Error::other("the master showed no certificate"))
     })?;
     let (sender, receiver) = dealer.split();
@@ -271,6 +278,7 @@ async fn open(
         sender: TunnelSender { dealer: sender, closed: closed.clone() },
         receiver: TunnelReceiver { dealer: receiver, closed },
         master,
+        shown,
         address,
     })
 }

@@ -116,7 +116,7 @@ pub(super) fn server_config(identity: &Identity, verifier: Arc<MinionVerifier>) 
 pub(super) struct MasterVerifier {
     anchors: Arc<TrustAnchors>,
     clock_floor: Option<UnixTime>,
-    verified: OnceLock<MasterCertificate>,
+    verified: OnceLock<(MasterCertificate, Vec<CertificateDer<'static>>)>,
 }
 
 impl MasterVerifier {
@@ -124,7 +124,8 @@ impl MasterVerifier {
         Self { anchors, clock_floor, verified: OnceLock::new() }
     }
 
-    pub(super) fn certificate(&self) -> Option<&MasterCertificate> {
+    /// The certificate, and everything that was shown with it, itself first.
+    pub(super) fn shown(&self) -> Option<&(MasterCertificate, Vec<CertificateDer<'static>>)> {
         self.verified.get()
     }
 }
@@ -202,7 +203,8 @@ impl ServerCertVerifier for MasterVerifier {
         let now = validation_time(now, self.clock_floor, &chain);
         let certificate =
             verify_master(&self.anchors, leaf, intermediates, now).map_err(refused)?;
-        self.verified.get_or_init(|| certificate);
+        let shown = chain.into_iter().map(CertificateDer::into_owned).collect();
+        self.verified.get_or_init(|| (certificate, shown));
         Ok(ServerCertVerified::assertion())
     }
 

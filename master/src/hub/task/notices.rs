@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::HubTask;
 use crate::{
+    authorities::RootSet,
     hub::connection::Phase,
     operational::Applicant,
     registry::{AskedBy, Sighting},
@@ -27,9 +28,7 @@ impl HubTask {
         certificate: &MinionCertificate,
         applicant: AskedBy,
     ) {
-        if let Some(list) = self.root_lists.next_for(roots) {
-            self.notify(number, Notice::RootList(RootList { list }));
-        }
+        self.send_lists(number, roots.root_list, self.root_lists.known(&roots.roots));
         if applicant == AskedBy::Operational
             && self.root_lists.is_replaced(&certificate.issuer().key)
         {
@@ -37,8 +36,8 @@ impl HubTask {
         }
     }
 
-    /// A minion trusts other roots than before. It may be behind still.
-    pub(super) fn handle_roots(&mut self, number: u64, minion: &MinionId, roots: &Roots) {
+    /// A minion trusts other roots than before.
+    pub(super) fn handle_roots(&mut self, minion: &MinionId, roots: &Roots) {
         let trusted = self.root_lists.known(&roots.roots);
         let known = self.registry.sighting(minion);
         if (known.root_list, known.roots) != (roots.root_list, trusted) {
@@ -48,9 +47,6 @@ impl HubTask {
             let data = json!({ "id": minion, "root_list": roots.root_list, "roots": roots.roots });
             batch.event(NewEvent::new(Tag::key(minion, "roots"), Some(minion.clone()), data));
         }
-        if let Some(list) = self.root_lists.next_for(roots) {
-            self.notify(number, Notice::RootList(RootList { list }));
-        }
     }
 
     pub(super) fn tell_roots(&mut self) {
@@ -58,9 +54,7 @@ impl HubTask {
             self.current.iter().map(|(id, number)| (id.clone(), *number)).collect();
         for (minion, number) in minions {
             let sighting = self.registry.sighting(&minion);
-            let list = self.root_lists.next_after(sighting.root_list, sighting.roots);
-            if let Some(list) = list {
-                self.notify(number, Notice::RootList(RootList { list }));
+            if self.send_lists(number, sighting.root_list, sighting.roots) {
                 self.noticed.push(number);
             }
         }
@@ -80,6 +74,16 @@ impl HubTask {
             self.notify(number, Notice::Renew(Renew { within: millis(within) }));
             self.noticed.push(number);
         }
+    }
+
+    /// Whether there were any: most minions are up to date.
+    fn send_lists(&mut self, number: u64, root_list: u64, trusted: RootSet) -> bool {
+        let lists = self.root_lists.after(root_list, trusted);
+        let has_any = !lists.is_empty();
+        for list in lists {
+            self.notify(number, Notice::RootList(RootList { list }));
+        }
+        has_any
     }
 
     fn notify(&mut self, number: u64, notice: Notice) {

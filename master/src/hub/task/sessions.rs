@@ -105,9 +105,13 @@ impl HubTask {
         let address = connection.address;
         connection.backlog.handle_sent(1);
         let frames = vec![connection.identity.clone(), frame];
+        let roots = Roots { root_list: hello.root_list, roots: hello.roots };
         if scope == Scope::Renewal {
             tracing::debug!(%minion, "has come for an operational certificate");
             send(&mut self.sender, frames).await;
+            // What it is issued may lead to a root that it does not know yet.
+            self.tell_welcomed(number, &roots, certificate, asked_by);
+            self.transmit(number).await;
             return;
         }
         if is_operational {
@@ -115,7 +119,6 @@ impl HubTask {
         }
         let older = self.current.insert(minion.clone(), number);
         let older = older.and_then(|older| self.replace(older, now));
-        let roots = Roots { root_list: hello.root_list, roots: hello.roots };
         let sighting = Sighting {
             own: hello.grains,
             version: hello.version,
@@ -227,7 +230,7 @@ impl HubTask {
                         tracing::error!("more requests than the windows of all sessions allow");
                     }
                 }
-                Event::Roots(roots) => self.handle_roots(number, &id.minion, &roots),
+                Event::Roots(roots) => self.handle_roots(&id.minion, &roots),
                 // One that has come for a certificate and says nothing has no business here.
                 Event::Stale if scope == Scope::Renewal => {
                     self.gateway.cut(&id, CutReason::Session);
