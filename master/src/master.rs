@@ -226,6 +226,7 @@ impl Master {
                 self.presence.deleted(&changed.entry.id);
             }
         }
+        self.retirements.look();
         changes
     }
 

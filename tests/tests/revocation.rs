@@ -6,6 +6,7 @@ use drover_tests::{
     fleet::{Fleet, PATIENCE},
     wait,
 };
+use serde_json::json;
 
 #[test]
 fn a_revoked_minion_is_cut_off_and_stays_out_over_a_restart() {
@@ -72,4 +73,38 @@ fn a_device_of_another_fleet_gets_nowhere() {
     });
     assert_eq!(ours.json(&["minions"]), serde_json::json!({}));
     assert!(theirs.minion("rfid-1").runs(), "it goes on trying");
+}
+
+#[test]
+fn many_keys_are_shown_first_and_told_of_each() {
+    let mut fleet = Fleet::new();
+    for id in ["rfid-1", "rfid-2", "gate-1"] {
+        fleet.enrol(id, &[]);
+    }
+    fleet.start_master();
+    fleet.register();
+    let unasked = fleet.drover(&["key", "reject", "rfid-*"]);
+    assert_eq!(unasked.status, 2, "{}", unasked.stderr);
+    assert!(unasked.stderr.contains("rfid-2  accepted -> rejected"), "{}", unasked.stderr);
+    assert!(unasked.stderr.contains("hint: -y"), "{}", unasked.stderr);
+    let dry = fleet.json(&["key", "reject", "rfid-*", "--dry-run"]);
+    let would = json!({ "was": "accepted", "status": "rejected" });
+    assert_eq!(dry, json!({ "rfid-1": would, "rfid-2": would }));
+    let rejected = fleet.json(&["key", "reject", "rfid-*", "-y", "--reason", "wrong batch"]);
+    assert_eq!(
+        (&rejected["rfid-1"]["was"], &rejected["rfid-1"]["status"]),
+        (&json!("accepted"), &json!("rejected"))
+    );
+    assert_eq!(fleet.json(&["key", "show", "rfid-2"])["reason"], "wrong batch");
+    let listed = fleet.json(&["key", "list", "--status", "rej", "rfid-*"]);
+    assert_eq!(listed["rejected"], json!(["rfid-1", "rfid-2"]));
+    assert_eq!(fleet.drover(&["key", "accept", "web-*", "-y"]).status, 3);
+    let mixed = fleet.drover(&["--out", "json", "key", "accept", "rfid-1", "nobody", "-y"]);
+    assert_eq!(mixed.status, 1, "{}", mixed.stderr);
+    assert_eq!(mixed.json()["rfid-1"]["status"], "accepted");
+    assert_eq!(mixed.json()["nobody"]["error"], "there is no minion `nobody`");
+    let _ = fleet.drover(&["key", "accept", "rfid-*", "-y"]).ok();
+    let _ = fleet.drover(&["key", "delete", "--all", "-y"]).ok();
+    let none = json!({ "accepted": [], "pending": [], "rejected": [], "revoked": [] });
+    assert_eq!(fleet.json(&["key", "list"]), none);
 }

@@ -162,16 +162,14 @@ impl Registry {
         Ok(())
     }
 
-    /// The accepted devices that are to retire.
+    /// The devices that are to retire. One that was rejected since cannot come for its last act, but ends all the same.
     #[must_use]
     pub fn retiring(&self) -> Vec<(MinionId, Retirement)> {
         let rows = self.rows();
-        let accepted = rows.values().filter(|row| row.entry.status == Status::Accepted);
-        accepted
-            .filter_map(|row| {
-                let retire = row.entry.retire.as_deref()?;
-                Some((row.entry.id.clone(), retire.clone()))
-            })
+        let entries = rows.values().map(|row| &row.entry);
+        entries
+            .filter(|entry| !matches!(entry.status, Status::Revoked | Status::Deleted))
+            .filter_map(|entry| Some((entry.id.clone(), entry.retire.as_deref()?.clone())))
             .collect()
     }
 

@@ -400,3 +400,31 @@ async fn what_a_station_revokes_is_refused_until_the_station_makes_it_again() {
     assert_eq!(fixture.admit(&again), Ok(()));
     assert!(fixture.admit(&lost).is_err());
 }
+
+#[tokio::test]
+async fn a_device_whose_day_has_come_may_connect_for_its_last_act_and_is_issued_nothing() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
+    let device = factory.device("a");
+    fixture.registry.set_issuing(true);
+    fixture.admit(&device).unwrap();
+    fixture.tags(1).await;
+    let after = |seconds| NOW + Duration::from_secs(seconds);
+    let last_act = Some(LastAct { fun: "cmd.run".into(), arg: vec![], kwarg: Map::new() });
+    let retirement = Retirement { at: after(10), last_act, grace: 100, jid: None };
+    let ids = std::slice::from_ref(&device.id);
+    let ordered = fixture.registry.retire(ids, Some(&retirement), NOW).await.remove(0).1;
+    assert_eq!(ordered.unwrap().entry.retire.unwrap().ends(), after(110));
+    assert_eq!(fixture.registry.scope(&device, after(9)), Some(Scope::Renewal));
+    assert_eq!(fixture.registry.scope(&device, after(10)), Some(Scope::Full));
+    let window = Duration::from_secs(1);
+    assert!(fixture.registry.permit(&device.id, window, after(9)).is_ok());
+    let refused = fixture.registry.permit(&device.id, window, after(10)).unwrap_err();
+    assert!(refused.to_string().contains("issued nothing any more"), "{refused}");
+    assert_eq!(fixture.registry.ends(&device.id), Some(after(110)));
+    let late = fixture.registry.retire(ids, None, after(11)).await.remove(0).1.unwrap_err();
+    assert!(late.to_string().contains("cannot be taken back"), "{late}");
+    fixture.registry.end_service(&device.id, LastActEnd::Missed, after(110)).await.unwrap();
+    assert!(fixture.admit(&device).unwrap_err().contains("revoked"));
+    let tags = ["accepted", "retiring", "retired", "revoked"].map(|what| format!("drover/key/a/{what}"));
+    assert_eq!(fixture.tags(4).await, tags);
+}

@@ -16,4 +16,5 @@ mod many_renewals;
 mod power_cut;
 mod renewal;
 mod retire;
+mod stolen_station;
 mod wrong_clock;
