@@ -1,5 +1,8 @@
 //! Keys in a PKCS#11 token: SoftHSM, with OpenSC's `pkcs11-tool` as the second opinion.
 
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use drover_pki::passphrase::PassphraseSource;
+use drover_pki::token::TokenKey;
 use insta::assert_snapshot;
 
 use super::{Workshop, exists};
@@ -181,6 +184,40 @@ fn the_module_may_be_named_by_the_environment() {
     let broken = format!("{REQUEST_ELSEWHERE} --passphrase-file pin");
     let refusal = workshop.enrol(&broken).refused(1);
     assert!(refusal.contains("could not load the PKCS#11 module `/nowhere.so`"), "{refusal}");
+}
+
+#[test]
+fn a_key_signs_again_after_its_session_was_lost() {
+    let workshop = with_token();
+    // The module reads its configuration's name from the environment, which a test may not change.
+    let this = std::env::current_exe().unwrap();
+    let test = ["tokens::sign_around_a_lost_session", "--exact", "--ignored"];
+    let ran = workshop.run(this.to_str().unwrap(), &test).ok().stdout;
+    assert!(ran.contains("1 passed"), "{ran}");
+}
+
+#[test]
+#[ignore = "run by the test before it, with a token in its environment"]
+fn sign_around_a_lost_session() {
+    let key_uri = uri("line-1").parse().unwrap();
+    let key = TokenKey::find_or_generate(&key_uri, &PassphraseSource::file("pin")).unwrap();
+    let module = Pkcs11::new(MODULE).unwrap();
+    // Ours to initialize if we were alone, which we are not.
+    let _ = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    for _ in 0..3 {
+        // Many threads have one key.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| key.sign(b"message").unwrap());
+            }
+        });
+        for slot in module.get_slots_with_initialized_token().unwrap() {
+            // One session's logout is every session's, and takes away what they could see.
+            module.open_ro_session(slot).unwrap().logout().unwrap();
+        }
+    }
+    let same = TokenKey::find(&key_uri, &PassphraseSource::file("pin")).unwrap();
+    assert_eq!(same.public(), key.public());
 }
 
 #[test]
