@@ -1,6 +1,10 @@
 //! What a barcode scanner, or a person at a keyboard, sends as one line.
 
+use crate::ledger::{Reason, WordsError};
 use crate::name::{HardwareSerial, LONGEST, NameError};
+
+/// As many bytes as any command has, with room.
+const LONGEST_LINE: usize = 1024;
 
 /// A line that was scanned or typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +15,8 @@ pub enum Scan {
     Quit,
     /// `reprint`: the last label once more.
     Reprint,
+    /// `reissue REASON`: the serial number scanned next gets another certificate.
+    Reissue(Reason),
     /// A device's serial number.
     Serial(HardwareSerial),
 }
@@ -24,6 +30,9 @@ pub enum ScanError {
     /// Bytes that are not text.
     #[error("the line is not UTF-8 text")]
     NotText,
+    /// `reissue` without a reason, or with one that the ledger cannot have.
+    #[error("`reissue` needs a reason, such as `reissue lost card`")]
+    Reason(#[from] WordsError),
     /// The text is no serial number.
     #[error(transparent)]
     Serial(#[from] NameError),
@@ -31,15 +40,18 @@ pub enum ScanError {
 
 impl Scan {
     /// Reads a line, with or without its end. Blanks and tabs around it are the scanner's, which can be
-    /// set to send one after each code; the words `quit` and `reprint` are commands in any case.
+    /// set to send one after each code; `quit`, `reprint` and `reissue` are commands, in capitals too.
     pub fn parse(line: &[u8]) -> Result<Self, ScanError> {
         let line = line.trim_ascii();
         let text = match str::from_utf8(line) {
-            // Bytes rather than characters: whatever is allowed has one byte.
-            _ if line.len() > 4 * LONGEST => return Err(ScanError::TooLong),
+            _ if line.len() > LONGEST_LINE => return Err(ScanError::TooLong),
             Ok(text) => text,
             Err(_) => return Err(ScanError::NotText),
         };
+        let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+        if first.eq_ignore_ascii_case("reissue") {
+            return Ok(Self::Reissue(rest.parse()?));
+        }
         match text {
             "" => Ok(Self::Nothing),
             command if command.eq_ignore_ascii_case("quit") => Ok(Self::Quit),
@@ -72,6 +84,19 @@ mod tests {
         assert_eq!(Scan::parse(b" \r\n").unwrap(), Scan::Nothing);
         assert_eq!(Scan::parse(b"QUIT\n").unwrap(), Scan::Quit);
         assert_eq!(Scan::parse(b"Reprint\n").unwrap(), Scan::Reprint);
+    }
+
+    #[test]
+    fn a_reissue_has_its_reason() {
+        let reason = "lost card".parse().unwrap();
+        assert_eq!(Scan::parse(b"REISSUE lost card\r\n").unwrap(), Scan::Reissue(reason));
+        assert_snapshot!(
+            refusal(b"reissue\n"),
+            @"`reissue` needs a reason, such as `reissue lost card`"
+        );
+        refusal(&[&b"reissue "[..], &[b'x'; 500]].concat());
+        // Another word that begins so is a serial number.
+        Scan::parse(b"reissued").unwrap();
     }
 
     #[test]

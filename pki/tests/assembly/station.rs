@@ -1,8 +1,9 @@
 //! The prompt loop, with a scanner that is a pipe.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
 
@@ -49,7 +50,7 @@ fn a_device_is_scanned_issued_and_labelled() {
     let factory = Factory::new();
     let ended = factory.enrol_with(STATION, b"SN1\r\n\nquit\nSN2\n").ok();
     assert_snapshot!(without_digests(&said(&ended.out)), @r"
-    station `line-1`: scan a serial number; `reprint` prints the last label again, `quit` ends
+    station `line-1`: scan a serial number; `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
     [OK]
     rfid-SN1   serial number SN1
     written and read back: out/rfid-SN1
@@ -79,7 +80,7 @@ fn a_double_scan_is_told_whether_its_device_is_good_and_changes_nothing() {
     fs::remove_dir_all(factory.path("out/rfid-SN2")).unwrap();
     let ended = factory.enrol_with(STATION, b"SN1\nSN2\n").ok();
     assert_snapshot!(said(&ended.out), @r"
-    station `line-1`: scan a serial number; `reprint` prints the last label again, `quit` ends
+    station `line-1`: scan a serial number; `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
     [DONE]
     rfid-SN1   serial number SN1
     was done at TIME, and it is good: out/rfid-SN1
@@ -88,13 +89,100 @@ fn a_double_scan_is_told_whether_its_device_is_good_and_changes_nothing() {
     rfid-SN2   serial number SN2
     was issued at TIME, and is not in out/rfid-SN2
     it is good if its device has it
-    else issue it again: drover-enrol issue --id rfid-SN2 --serial 'SN2' --reissue --reason …
+    else scan or type `reissue REASON`, and scan it again
     issued 0 devices, done before 1, refused 1
     ");
     assert_eq!(factory.read("out/rfid-SN1/pki/idevid.crt"), certificate);
     assert!(!factory.path("out/rfid-SN2").exists());
     // The refusal is in the ledger.
     assert_eq!(factory.ledger(), lines + 1);
+}
+
+#[test]
+fn a_device_whose_card_was_lost_is_issued_again_with_a_reason() {
+    let factory = Factory::new();
+    factory.enrol_with(STATION, b"SN1\n").ok();
+    let first = factory.read("out/rfid-SN1/pki/idevid.crt");
+    let ended = factory.enrol_with(STATION, b"REISSUE\nREISSUE lost card\nSN1\nSN1\n").ok();
+    assert_snapshot!(without_digests(&said(&ended.out)), @r"
+    station `line-1`: scan a serial number; `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
+    [STOP]
+    `reissue` needs a reason, such as `reissue lost card`: a reason is empty
+    scan again
+    the device that is scanned next is issued again, and its certificate revoked
+    [OK]
+    rfid-SN1   serial number SN1
+    issued again and read back: out/rfid-SN1
+    rfid-SN1
+    serial SN1
+    SHA-256
+    [DONE]
+    rfid-SN1   serial number SN1
+    was done at TIME, and it is good: out/rfid-SN1
+    nothing was changed
+    issued 0 devices, issued again 1, done before 1, refused 1
+    labels in line-1/labels
+    next: drover-enrol manifest --station line-1 --out FILE
+    ");
+    assert_ne!(factory.read("out/rfid-SN1/pki/idevid.crt"), first);
+    assert!(factory.read("line-1/ledger.ndjson").contains(r#""reason":"lost card""#));
+}
+
+#[test]
+fn a_program_that_waits_for_the_station_says_so() {
+    let factory = Factory::new();
+    let ledger = fs::File::open(factory.path("line-1/ledger.ndjson")).unwrap();
+    ledger.lock().unwrap();
+    let mut manifest = Command::new(env!("CARGO_BIN_EXE_drover-enrol"));
+    manifest.args(["manifest", "--station", "line-1", "--out", "m"]).current_dir(factory.0.path());
+    let mut manifest = manifest.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(manifest.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "waiting: another drover-enrol, perhaps `station`, works with `line-1`\n");
+    drop(ledger);
+    assert!(manifest.wait().unwrap().success());
+}
+
+/// Answers each prompt of a program on a terminal, which is Python's pseudo-terminal.
+const TYPIST: &str = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.environ["TERM"] = "xterm"
+    os.execv(sys.argv[1], sys.argv[1:])
+shown, seen = b"", 0
+def read():
+    global shown
+    try:
+        more = os.read(terminal, 4096)
+    except OSError:
+        more = b""
+    shown += more
+    return bool(more)
+for typed in [b"SN1\n", b"S_2\n", b"\x03"]:
+    while b"serial number> " not in shown[seen:]:
+        if not read():
+            sys.exit("no prompt in %r" % shown)
+    seen = len(shown)
+    os.write(terminal, typed)
+while read():
+    pass
+sys.stdout.buffer.write(shown)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[test]
+fn a_terminal_shows_green_and_red_and_ctrl_c_ends_the_shift() {
+    let factory = Factory::new();
+    let mut typist = Command::new("python3");
+    typist.args(["-c", TYPIST, env!("CARGO_BIN_EXE_drover-enrol")]).args(STATION.split(' '));
+    let output = typist.env_remove("NO_COLOR").current_dir(factory.0.path()).output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{shown}{}", String::from_utf8_lossy(&output.stderr));
+    let (ok, rest) = shown.split_once("serial number> S_2").unwrap();
+    assert!(ok.contains("\x1b[32;42m##") && !ok.contains("\x1b[31;41m"), "{ok}");
+    assert!(rest.contains("\x1b[31;41m##") && rest.contains('\x07'), "{rest}");
+    assert!(rest.contains("issued 1 device, refused 1\r\n"), "{rest}");
 }
 
 #[test]
@@ -105,22 +193,22 @@ fn noise_from_a_scanner_is_told_and_the_loop_goes_on() {
         [&b"\xff\xfe\nSN\x1b[2J1\n\0\n10/4\n"[..], &long, b"\n \tSN1\t\r\n", b"reprint"].concat();
     let ended = factory.enrol_with(STATION, &input).ok();
     assert_snapshot!(without_digests(&said(&ended.out)), @r"
-    station `line-1`: scan a serial number; `reprint` prints the last label again, `quit` ends
+    station `line-1`: scan a serial number; `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
     [STOP]
     the line is not UTF-8 text
-    scan the serial number again
+    scan again
     [STOP]
     hardware serial number `SN\u{1b}[2J1` has the character `\u{1b}`, allowed are A-Z a-z 0-9 space ' ( ) + , - . / : =
-    scan the serial number again
+    scan again
     [STOP]
     hardware serial number `\0` has the character `\0`, allowed are A-Z a-z 0-9 space ' ( ) + , - . / : =
-    scan the serial number again
+    scan again
     [STOP]
     the template `rfid-{serial}` makes no id of the serial number `10/4`: minion id `rfid-10/4` has the character `/`, allowed are A-Z a-z 0-9 . _ -
     is this the right barcode?
     [STOP]
     the line is too long for a serial number, 64 characters are the most
-    scan the serial number again
+    scan again
     [OK]
     rfid-SN1   serial number SN1
     written and read back: out/rfid-SN1
@@ -155,7 +243,7 @@ fn a_missing_card_is_told_before_anything_is_issued() {
     let card = "station --station line-1 --out card/etc/drover --card";
     let ended = factory.enrol_with(card, b"SN1\n").ok();
     assert_snapshot!(said(&ended.out), @r"
-    station `line-1`: scan a serial number; `reprint` prints the last label again, `quit` ends
+    station `line-1`: scan a serial number; `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
     [STOP]
     `card/etc` is not there
     put in the card, or make the directory
@@ -168,7 +256,7 @@ fn a_missing_card_is_told_before_anything_is_issued() {
     factory.write("card/etc/drover/minion.yml", "master: 10.9.9.9:4510\n");
     let ended = factory.enrol_with(card, b"SN1\nSN2\n").ok();
     assert_snapshot!(without_digests(&said(&ended.out)), @r"
-    station `line-1`: scan a serial number; `reprint` prints the last label again, `quit` ends
+    station `line-1`: scan a serial number; `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
     [OK]
     rfid-SN1   serial number SN1
     written and read back: card/etc/drover

@@ -75,7 +75,7 @@ fn show(arguments: &LedgerShow) -> Result<(), Failure> {
 }
 
 fn unfinished(arguments: &LedgerUnfinished, now: Timestamp) -> Result<(), Failure> {
-    let mut station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
+    let mut station = crate::open_station(&arguments.station, &arguments.passphrase, now)?;
     let bundles = station.unfinished()?;
     if bundles.is_empty() {
         return crate::print("every bundle is finished\n");
@@ -121,7 +121,7 @@ pub(crate) fn tell_unfinished(station: &Station, directory: &Path) -> Result<(),
 }
 
 pub(crate) fn revoke(arguments: Revoke, now: Timestamp) -> Result<(), Failure> {
-    let mut station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
+    let mut station = crate::open_station(&arguments.station, &arguments.passphrase, now)?;
     let whom = match (arguments.id, arguments.serial) {
         (Some(id), _) => Revoked::Id(id),
         (None, Some(serial)) => Revoked::Serial(serial),
@@ -141,7 +141,7 @@ pub(crate) fn revoke(arguments: Revoke, now: Timestamp) -> Result<(), Failure> {
 }
 
 pub(crate) fn crl(arguments: Crl, now: Timestamp) -> Result<(), Failure> {
-    let mut station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
+    let mut station = crate::open_station(&arguments.station, &arguments.passphrase, now)?;
     let list = station.write_list(&arguments.out, &arguments.by.into_actor(), now)?;
     let certificates = match list.revoked {
         1 => "1 certificate".to_owned(),

@@ -43,7 +43,7 @@ impl Line {
         settings: Settings,
         now: Timestamp,
     ) -> Result<Self, Failure> {
-        let station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
+        let station = crate::open_station(&arguments.station, &arguments.passphrase, now)?;
         let labels = Labels::new(arguments.labels());
         Ok(Self { station, settings, labels, by: arguments.by.into_actor() })
     }

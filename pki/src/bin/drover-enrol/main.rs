@@ -2,13 +2,15 @@
 //! identity, exports manifests. The work is the library's; here are the command line and the clock.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use drover_pki::PublicKey;
 use drover_pki::file;
 use drover_pki::fleet::FleetDirectory;
-use drover_pki::ledger::RefusalKind;
+use drover_pki::ledger::{Ledger, RefusalKind};
+use drover_pki::passphrase::PassphraseArguments;
 use drover_pki::station::{IssueRequest, KeySource, Station};
 use jiff::Timestamp;
 
@@ -78,10 +80,25 @@ fn run(verb: Verb, now: Timestamp) -> Result<(), Failure> {
     }
 }
 
+/// Opens a station, and says what one waits for where another program has it.
+fn open_station(
+    station: &Path,
+    passphrase: &PassphraseArguments,
+    now: Timestamp,
+) -> Result<Station, Failure> {
+    if Ledger::is_taken(station) {
+        eprintln!(
+            "waiting: another drover-enrol, perhaps `station`, works with `{}`",
+            station.display()
+        );
+    }
+    Ok(Station::open(station, &passphrase.source(), now)?)
+}
+
 fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
     let request = arguments.csr.as_ref().map(|path| file::read(path)).transpose()?;
     let grains = arguments::grains(&arguments.grains)?;
-    let mut station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
+    let mut station = open_station(&arguments.station, &arguments.passphrase, now)?;
     let by = arguments.by.into_actor();
     let key = match request.map(|text| PublicKey::from_csr(&text)) {
         None => KeySource::Station,
@@ -131,7 +148,7 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
 }
 
 fn manifest(arguments: &Manifest, now: Timestamp) -> Result<(), Failure> {
-    let mut station = Station::open(&arguments.station, &arguments.passphrase.source(), now)?;
+    let mut station = open_station(&arguments.station, &arguments.passphrase, now)?;
     let by = arguments.by.clone().into_actor();
     let exported = station.export(arguments.all, &arguments.out, &by, now)?;
     print(&format!(

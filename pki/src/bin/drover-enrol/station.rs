@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use drover_pki::assembly::{OutPath, Scan};
 use drover_pki::file::FileError;
+use drover_pki::ledger::Reason;
 use drover_pki::manifest::ManifestEntry;
 use drover_pki::station::{Issued, KeySource, StationError};
 use drover_pki::{HardwareSerial, MinionId};
@@ -30,8 +31,14 @@ pub(crate) fn station(arguments: StationLoop, now: Timestamp) -> Result<(), Fail
     // Before the first prompt: whoever scans after it is heard.
     let inputs = input::listen().map_err(Failure::signals)?;
 
-    let mut shift =
-        Shift { line, place, screen: Screen::of_stdout(), last: None, count: Count::default() };
+    let mut shift = Shift {
+        line,
+        place,
+        screen: Screen::of_stdout(),
+        last: None,
+        reissue: None,
+        count: Count::default(),
+    };
     shift.welcome()?;
     loop {
         shift.prompt()?;
@@ -40,9 +47,10 @@ pub(crate) fn station(arguments: StationLoop, now: Timestamp) -> Result<(), Fail
                 Ok(Scan::Nothing) => {}
                 Ok(Scan::Quit) => break,
                 Ok(Scan::Reprint) => shift.reprint()?,
+                Ok(Scan::Reissue(reason)) => shift.reissue(reason)?,
                 Ok(Scan::Serial(serial)) => shift.device(serial)?,
                 Err(error) => {
-                    let about = format!("{}\nscan the serial number again", with_causes(&error));
+                    let about = format!("{}\nscan again", with_causes(&error));
                     shift.stop(&about)?;
                 }
             },
@@ -73,6 +81,7 @@ impl Place {
 #[derive(Default)]
 struct Count {
     issued: usize,
+    reissued: usize,
     finished: usize,
     done_before: usize,
     refused: usize,
@@ -84,6 +93,8 @@ struct Shift {
     screen: Screen,
     /// Whose label was printed last.
     last: Option<ManifestEntry>,
+    /// Why the serial number scanned next gets another certificate, if it does.
+    reissue: Option<Reason>,
     count: Count,
 }
 
@@ -100,21 +111,36 @@ impl Shift {
             );
         }
         crate::print(&format!(
-            "station `{}`: scan a serial number; `reprint` prints the last label again, `quit` ends\n",
+            "station `{}`: scan a serial number; `reprint` prints the last label again, `reissue \
+             REASON` issues the next device again, `quit` ends\n",
             self.line.station.name()
         ))
     }
 
     fn prompt(&self) -> Result<(), Failure> {
+        let what = if self.reissue.is_some() {
+            "serial number to issue again> "
+        } else {
+            "serial number> "
+        };
         match self.screen {
-            Screen::Colour | Screen::Terminal => crate::print("serial number> "),
+            Screen::Colour | Screen::Terminal => crate::print(what),
             Screen::Plain => Ok(()),
         }
     }
 
+    fn reissue(&mut self, reason: Reason) -> Result<(), Failure> {
+        self.reissue = Some(reason);
+        crate::print(
+            "the device that is scanned next is issued again, and its certificate revoked\n",
+        )
+    }
+
     /// A device's serial number was scanned.
     fn device(&mut self, serial: HardwareSerial) -> Result<(), Failure> {
-        match self.try_device(serial) {
+        // Once, whatever comes of it: nobody should re-issue by having forgotten a word.
+        let reissue = self.reissue.take();
+        match self.try_device(serial, reissue) {
             Ok(Verdict::Issued(issued, out)) => self.ok(issued, &out),
             Ok(Verdict::Done(about)) => {
                 self.count.done_before += 1;
@@ -124,7 +150,11 @@ impl Shift {
         }
     }
 
-    fn try_device(&mut self, serial: HardwareSerial) -> Result<Verdict, String> {
+    fn try_device(
+        &mut self,
+        serial: HardwareSerial,
+        reissue: Option<Reason>,
+    ) -> Result<Verdict, String> {
         let template = self.line.settings.id_template.as_ref();
         let template = template.expect("invariant: without a template the loop does not begin");
         let id = template
@@ -146,7 +176,9 @@ impl Shift {
                     out.display()
                 ));
             }
-            (Some(entry), Found::Whole) if entry.id == id && !self.is_begun(entry)? => {
+            (Some(entry), Found::Whole)
+                if reissue.is_none() && entry.id == id && !self.is_begun(entry)? =>
+            {
                 return Ok(Verdict::Done(format!(
                     "{id}   serial number {serial}\nwas done at {}, and it is good: {}\nnothing was \
                      changed",
@@ -157,13 +189,12 @@ impl Shift {
             (_, Found::Whole | Found::Nothing) => {}
         }
         let (grains, key) = (self.line.grains(), KeySource::Station);
-        let order = Order { id, serial, key, grains, out: out.clone(), reissue: None };
+        let order = Order { id, serial, key, grains, out: out.clone(), reissue };
         match self.line.issue(order, crate::now()) {
             Ok(issued) => Ok(Verdict::Issued(Box::new(issued), out)),
             Err(StationError::Seen { at, id, serial, unfinished: None, .. }) => Err(format!(
                 "{id}   serial number {serial}\nwas issued at {at}, and is not in {}\nit is good if \
-                 its device has it\nelse issue it again: drover-enrol issue --id {id} --serial \
-                 '{serial}' --reissue --reason …",
+                 its device has it\nelse scan or type `reissue REASON`, and scan it again",
                 out.display()
             )),
             Err(StationError::File(error)) => Err(card_fault(&error)),
@@ -180,16 +211,21 @@ impl Shift {
     fn ok(&mut self, issued: Box<Issued>, out: &Path) -> Result<(), Failure> {
         let entry = issued.entry;
         let mut about = format!("{}   serial number {}\n", entry.id, entry.serial);
-        let what = if issued.finished_earlier { "finished" } else { "written" };
+        let what = match (issued.finished_earlier, issued.reissued) {
+            (true, _) => "finished",
+            (false, true) => "issued again",
+            (false, false) => "written",
+        };
         put(&mut about, format_args!("{what} and read back: {}", out.display()));
         if issued.key_is_exposed {
             put(&mut about, format_args!("others can read the key: this card keeps no modes"));
         }
-        if issued.finished_earlier {
-            self.count.finished += 1;
-        } else {
-            self.count.issued += 1;
-        }
+        let count = &mut self.count;
+        *match (issued.finished_earlier, issued.reissued) {
+            (true, _) => &mut count.finished,
+            (false, true) => &mut count.reissued,
+            (false, false) => &mut count.issued,
+        } += 1;
         match self.line.labels.write(&entry) {
             Ok(label) => put(&mut about, format_args!("\n{}", label.text().trim_end())),
             // The device is good all the same.
@@ -225,17 +261,20 @@ impl Shift {
     }
 
     fn end(self, station: &Path) -> Result<(), Failure> {
-        let Count { issued, finished, done_before, refused } = self.count;
+        let Count { issued, reissued, finished, done_before, refused } = self.count;
         let mut text = format!("\nissued {}", devices(issued));
-        for (count, words) in
-            [(finished, "finished"), (done_before, "done before"), (refused, "refused")]
-        {
+        for (count, words) in [
+            (reissued, "issued again"),
+            (finished, "finished"),
+            (done_before, "done before"),
+            (refused, "refused"),
+        ] {
             if count > 0 {
                 text.push_str(&format!(", {words} {count}"));
             }
         }
         text.push('\n');
-        if issued + finished > 0 {
+        if issued + reissued + finished > 0 {
             text.push_str(&format!(
                 "  labels in {}\n  next: drover-enrol manifest --station {} --out FILE\n",
                 self.line.labels.directory().display(),

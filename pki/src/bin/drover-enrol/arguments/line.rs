@@ -120,8 +120,9 @@ pub(crate) struct Batch {
 }
 
 /// The prompt loop of an assembly line: scan a serial number, see OK or what is wrong, next. The id
-/// comes from the station's template. `reprint` prints the last label again, `quit` or the end of
-/// input ends it; so does Ctrl-C, between two devices.
+/// comes from the station's template. `reprint` prints the last label again; `reissue REASON` gives
+/// the device that is scanned next another certificate; `quit`, the end of the input or Ctrl-C ends
+/// the loop, after the device at hand.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
