@@ -109,3 +109,23 @@ fn certificates_are_issued_for_a_time_or_never() {
         1 | ldevid_validity: 20ms
     ");
 }
+
+#[test]
+fn est_is_off_until_it_has_an_address_and_a_name() {
+    assert_eq!(parse("").unwrap().est, None);
+    let est = |text| parse(text).unwrap().est.unwrap();
+    let names = |text| est(text).names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names("est_listen: 127.0.0.1:8443\n"), ["127.0.0.1"]);
+    let text = "est_listen: 0.0.0.0:8443\nest_names: [est.example, '::1']\nest_connections: 8\n";
+    assert_eq!(names(text), ["est.example", "::1"]);
+    assert_eq!((est(text).listen.port(), est(text).limits.connections), (8443, 8));
+    assert_snapshot!(wrong("name: a\nest_listen: '[::]:8443'\n"), @r"
+    master.yml:2:13: `est_listen` is on all addresses, and `est_names` is missing
+        2 | est_listen: '[::]:8443'
+    hint: name what clients call this master, such as `est_names: [est.example.com, 192.0.2.1]`
+    ");
+    assert_snapshot!(wrong("est_listen: 127.0.0.1:8443\nest_names: ['a b']\n"), @r"
+    master.yml:2:12: `est_names` must be a list of DNS names and IP addresses
+        2 | est_names: ['a b']
+    ");
+}
