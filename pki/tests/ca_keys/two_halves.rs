@@ -57,6 +57,22 @@ fn each_half_may_be_done_again() {
 }
 
 #[test]
+fn a_power_cut_before_the_certificate_leaves_a_station_that_can_be_completed() {
+    let workshop = with_fleet();
+    let _ = workshop.enrol(REQUEST).ok();
+    let _ = workshop.enrol(CERTIFY).ok();
+    let _ = workshop.enrol(COMPLETE).ok();
+    // The certificate is written last: everything else may be there without it.
+    std::fs::remove_file(workshop.path("line-1/ca.crt")).unwrap();
+    let refusal = workshop.enrol("issue --station line-1 --id a --serial 1 --out a").refused(2);
+    assert!(refusal.contains("`line-1` cannot be used as a station"), "{refusal}");
+    let _ = workshop.enrol(COMPLETE).ok();
+    let _ = workshop.enrol("issue --station line-1 --id a --serial 1 --out a").ok();
+    workshop.verify("a/pki/idevid.crt");
+    let _ = workshop.enrol("ledger verify --station line-1").ok();
+}
+
+#[test]
 fn a_certificate_of_another_stations_key_is_refused() {
     let workshop = with_fleet();
     let _ = workshop.enrol(REQUEST).ok();

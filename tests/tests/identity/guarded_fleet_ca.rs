@@ -87,10 +87,8 @@ fn a_fleet_ca_in_a_token_issues_and_revokes_with_its_pin() {
     let _ = fleet.drover(&["key", "revoke", "rfid-1", "-y"]).ok();
     let list = fleet.path("master/pki/crl.pem");
     let shows_one = || {
-        let shown = run(
-            Path::new("openssl"),
-            &["crl", "-noout", "-text", "-in", list.to_str().unwrap()],
-        );
+        let shown =
+            run(Path::new("openssl"), &["crl", "-noout", "-text", "-in", list.to_str().unwrap()]);
         shown.stdout.contains("Serial Number:")
     };
     wait::until("the revocation list names it", PATIENCE, shows_one);
