@@ -264,7 +264,9 @@ fn clones(node: &Node) -> Result<ClonePolicy, &'static str> {
         Some("first") => Ok(ClonePolicy::First),
         Some("last") => Ok(ClonePolicy::Last),
         Some("both") => Ok(ClonePolicy::Both),
-        Some(_) | None => Err("`first`, `last` or `both`: who is cut off where two machines have one identity"),
+        Some(_) | None => {
+            Err("`first`, `last` or `both`: who is cut off where two machines have one identity")
+        }
     }
 }
 

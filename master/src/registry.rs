@@ -432,12 +432,8 @@ impl Admission for Registry {
                 if let (Reason::Superseded, Some(alarms)) = (reason, self.0.alarms.get()) {
                     let (minion, fingerprint) = (certificate.id.clone(), certificate.fingerprint);
                     // Where the hub is behind, the machine shows it again soon.
-                    let _ = alarms.try_send(SupersededShown {
-                        minion,
-                        address,
-                        fingerprint,
-                        at: now,
-                    });
+                    let _ =
+                        alarms.try_send(SupersededShown { minion, address, fingerprint, at: now });
                 }
                 Some(reason)
             }

@@ -312,6 +312,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remembered_of_a_device_is_small() {
+        // A master has 40 kB for each device that is connected.
+        assert!(size_of::<OperationalCertificates>() <= 144);
+    }
+
+    #[test]
     fn little_is_kept_and_the_one_in_use_is() {
         let mut certificates = OperationalCertificates::new(issued(0));
         certificates.use_new(issued(0), at(0));

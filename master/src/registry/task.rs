@@ -125,7 +125,7 @@ impl Registry {
                 let (entry, revision) = self.entry_and_revision(&id);
                 // It may have been revoked while the certificate was being signed.
                 let permitted = entry
-                    .ok_or_else(|| IssueRefused::NotAccepted(id))
+                    .ok_or(IssueRefused::NotAccepted(id))
                     .and_then(|entry| entry.may_be_issued(window, now).map(|()| entry));
                 let stored = match permitted {
                     Ok(mut entry) => {

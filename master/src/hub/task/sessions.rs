@@ -85,7 +85,8 @@ impl HubTask {
             send(&mut self.sender, frames).await;
             return;
         };
-        let machine = Machine::new(boot, connection.address.ip(), &certificate.fingerprint, now.wall);
+        let machine =
+            Machine::new(boot, connection.address.ip(), &certificate.fingerprint, now.wall);
         if !self.is_welcome(&minion, number, machine, scope, now) {
             let Some(connection) = self.connections.get(&number) else { return };
             let farewell = offered.retry_after(RETRY_OF_CLONE, "another machine has this identity");
