@@ -8,6 +8,7 @@ use tokio::net::UnixListener;
 
 use crate::master::Master;
 
+mod authorities;
 mod crl;
 mod error;
 mod events;
@@ -31,6 +32,7 @@ pub fn router(master: Master, others: Router) -> Router {
         .merge(minions::routes())
         .merge(keys::routes())
         .merge(crl::routes())
+        .merge(authorities::routes())
         .merge(events::routes())
         .merge(states::routes())
         .merge(stations::routes())

@@ -2,6 +2,7 @@
 //! configuration only to find the socket.
 
 mod arguments;
+mod authorities;
 mod bridge;
 mod client;
 mod crl;

@@ -7,6 +7,7 @@ use drover_pki::{
     fleet::{FleetDirectory, FleetKeys},
     new_key::NewKey,
     pem_text,
+    root_list::RootListError,
     safe::Safe,
     verify::{verify_factory_authority, verify_master},
 };

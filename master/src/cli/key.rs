@@ -9,7 +9,7 @@ use drover_proto::glob;
 use serde_json::{Map, Value};
 
 use super::{
-    Outcome,
+    Outcome, authorities,
     arguments::{Format, KeyStatus, KeyVerb, Listed},
     client::{Client, segment},
     crl,
@@ -41,6 +41,7 @@ pub(super) async fn run(
         KeyVerb::Crl { station, file } => {
             crl::run(client, printer, station.as_deref(), file.as_deref()).await
         }
+        KeyVerb::Authorities { verb } => authorities::run(client, printer, verb.as_ref()).await,
         KeyVerb::Import(imported) => import::run(client, printer, imported).await,
         KeyVerb::Retire(retired) => retire::run(client, printer, retired).await,
         KeyVerb::Stations => stations::list(client, printer).await,

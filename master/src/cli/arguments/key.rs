@@ -47,6 +47,11 @@ pub(in crate::cli) enum KeyVerb {
         #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         file: Option<PathBuf>,
     },
+    /// The roots and fleet CAs that the fleet stands on, and how many devices depend on each
+    Authorities {
+        #[command(subcommand)]
+        verb: Option<AuthoritiesVerb>,
+    },
     /// Register the devices of a station's signed manifest
     Import(Imported),
     /// End devices' service on a date: nothing is renewed after it, a last act is run, then they are revoked
@@ -57,6 +62,38 @@ pub(in crate::cli) enum KeyVerb {
     Stations,
     /// Write the manifests that were imported from a station, to make the station again
     Manifest(ManifestOf),
+}
+
+/// What is done with authorities; without a verb they are listed.
+#[derive(Debug, Clone, Subcommand)]
+pub(in crate::cli) enum AuthoritiesVerb {
+    /// Make a key for a new fleet CA, and give its signing request, for `drover-enrol certify`
+    Request {
+        /// Write it there [default: standard output]
+        #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+    /// Take a signed root list, or the certificate of a fleet CA
+    ///
+    /// A list that leaves a root out waits until that root is dropped.
+    Import {
+        /// What `drover-enrol rotate-root` or `drover-enrol certify` wrote
+        #[arg(value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+        /// After a new fleet CA: in what time the connected devices renew [default: 1h]
+        #[arg(long, value_name = "D", value_parser = value::duration)]
+        within: Option<Duration>,
+    },
+    /// Trust a root no more, or accept nothing more from a former fleet CA
+    ///
+    /// Refused while devices need it: which, and for what, is said. With --force it is done, and said what becomes of them.
+    Drop {
+        /// Its name, as listed
+        name: String,
+        /// Also where devices need it
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// What is revoked.
