@@ -27,7 +27,7 @@ use drover_proto::{
     message::{
         Acknowledged, BlobChunk, BlobRequest, Certificate, CertificateRequest, FromMaster,
         FromMinion, Heartbeat, Hello, JobAccepted, KillJob, OutboxItem, PROTOCOL, Pillar,
-        RequestFailed, Scope, Tree, TreeFile, Welcome,
+        RequestFailed, Retirement, Scope, Tree, TreeFile, Welcome,
     },
     tunnel::{
         Admission, Gateway, GatewayConfig, GatewayEvent, GatewayHandle, GatewayLimits, Identity,
@@ -108,6 +108,8 @@ pub(crate) struct Master {
     pub(crate) enrolled: Map<String, Value>,
     /// Whether what it gets is acknowledged.
     pub(crate) acknowledges: bool,
+    /// When the device ends.
+    pub(crate) retires: Option<Timestamp>,
     /// For how long it issues operational certificates, if it does.
     pub(crate) issues: Option<Duration>,
     fleet_ca: Arc<Authority>,
@@ -162,6 +164,7 @@ impl Master {
         let mut master = Self {
             enrolled: Map::new(),
             acknowledges: true,
+            retires: None,
             issues: None,
             fleet_ca: Arc::clone(&fleet.fleet_ca),
             door,
@@ -220,6 +223,12 @@ impl Master {
 
     pub(crate) async fn kill_job(&mut self, number: u32) {
         self.send(FromMaster::KillJob(KillJob { jid: jid(number) })).await;
+    }
+
+    /// Tells the minion when it ends.
+    pub(crate) async fn retire(&mut self, at: Option<Timestamp>) {
+        self.retires = at;
+        self.send(FromMaster::Retirement(Retirement { at })).await;
     }
 
     /// The next hello, answered with a welcome.
@@ -293,7 +302,7 @@ impl Master {
                 grains: self.enrolled.clone(),
                 acknowledged: 0,
                 scope: self.scope(),
-                retires: None,
+                retires: self.retires,
             }),
             FromMinion::Heartbeat(_) => FromMaster::Heartbeat(Heartbeat { at: time }),
             FromMinion::Outbox(entry) if self.acknowledges => {

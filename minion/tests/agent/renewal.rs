@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use drover_proto::message::{FromMinion, OutboxItem, Scope};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::{
@@ -135,5 +136,40 @@ async fn an_identity_that_the_disk_does_not_take_is_told_once() {
     let next = master.item().await;
     assert!(matches!(next, OutboxItem::Return(_)), "told once: {next:?}");
     assert!(!device.path("pki/ldevid.crt").exists());
+    device.stop();
+}
+
+#[tokio::test]
+async fn a_device_that_has_ended_says_so_and_renews_nothing_until_it_has_not() {
+    let fleet = Fleet::new();
+    let mut master = Master::start(&fleet, 0).await;
+    master.issues = Some(Duration::from_secs(2));
+    let mut device = Device::start(&fleet, "rfid-1", master.port(), "");
+    master.hello().await;
+    master.hello().await;
+    let end: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    master.retire(Some(end)).await;
+    let told = master
+        .wait(|message| if let FromMinion::Grains(grains) = message { Some(grains) } else { None });
+    assert_eq!(told.await.detected["retires_at"], json!(end));
+    // For longer than its certificate lives.
+    master.job(1, "cmd.run", json!(["sleep 3"])).await;
+    master.returned(1).await;
+    assert_eq!(master.shown(), [true, false]);
+
+    // It is kept, also for the time without a master.
+    device.kill();
+    let kept = device.call(&["grains.get", "retires_at", "--out", "json"]);
+    assert_eq!(kept, json!(end));
+    device.restart();
+    assert_eq!(master.hello().await.grains.detected["retires_at"], json!(end));
+    master.retire(None).await;
+    let hello = loop {
+        let hello = master.hello().await;
+        if master.scope() == Scope::Full {
+            break hello;
+        }
+    };
+    assert!(!hello.grains.detected.contains_key("retires_at"));
     device.stop();
 }
