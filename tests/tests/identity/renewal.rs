@@ -76,6 +76,10 @@ fn a_device_gets_its_operational_certificate_at_first_contact() {
     let fingerprint = renewed[0]["data"]["fingerprint"].as_str().unwrap().to_uppercase();
     assert!(shown.contains(&fingerprint), "{shown}{fingerprint}");
     assert!(shown.contains("CN=rfid-1") && shown.contains("serialNumber=SN-rfid-1"), "{shown}");
+    wait::until("the registry has it in use", PATIENCE, || {
+        let known = &fleet.json(&["key", "show", "rfid-1"])["operational"];
+        known["used"] == true && known["serial"] == renewed[0]["data"]["serial"]
+    });
     // In the session in which it asked it was not connected.
     let kinds = |tag| fleet.events(tag).len();
     assert_eq!((kinds("drover/minion/rfid-1/start"), kinds("drover/minion/rfid-1/stop")), (1, 0));
