@@ -324,7 +324,7 @@ fn a_station_that_is_gone_is_made_again_from_its_manifests() {
     status 1
     error: the station cannot be made again from these manifests
       caused by: of the station `line-1` manifest 2 is missing
-    hint: the master keeps every manifest that it imported: `drover key manifest line-1 --all --out DIR` gives them back; or begin at one that was made with --all
+    hint: the master keeps every manifest that it imported: `drover key manifest line-1 --all --dir DIR` gives them back; or begin at one that was made with --all
     ");
     assert!(!path.join("line-1").exists());
     assert_snapshot!(enrol(path, &format!("{init} m3 m1 m2")), @r"

@@ -63,7 +63,7 @@ impl ReplacementError {
         match self {
             Self::Missing { station, .. } => Some(format!(
                 "the master keeps every manifest that it imported: `drover key manifest {station} \
-                 --all --out DIR` gives them back; or begin at one that was made with --all"
+                 --all --dir DIR` gives them back; or begin at one that was made with --all"
             )),
             Self::Twice { .. } | Self::Forked { .. } => Some(
                 "two stations had one name and one key: find out which devices are genuine, then \

@@ -47,7 +47,7 @@ fn imported_manifests_are_given_back_as_they_came() {
     let last = fs::read(fleet.path("manifest")).unwrap();
     let out = fleet.path("back");
     let _ =
-        fleet.drover(&["key", "manifest", "line-1", "--all", "--out", out.to_str().unwrap()]).ok();
+        fleet.drover(&["key", "manifest", "line-1", "--all", "--dir", out.to_str().unwrap()]).ok();
     assert_eq!(fs::read_dir(&out).unwrap().count(), 2);
     assert_eq!(fs::read(out.join("line-1-000002.json")).unwrap(), last);
     assert_eq!(

@@ -183,8 +183,8 @@ pub(in crate::cli) struct ManifestOf {
     #[arg(short, long)]
     pub(in crate::cli) all: bool,
     /// The directory to write to
-    #[arg(short, long, value_name = "DIR")]
-    pub(in crate::cli) out: PathBuf,
+    #[arg(short = 'o', long = "dir", value_name = "DIR")]
+    pub(in crate::cli) directory: PathBuf,
 }
 
 /// Which keys are listed.

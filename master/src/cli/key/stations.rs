@@ -130,11 +130,11 @@ pub(super) async fn manifest(
         let message = format!("cannot write `{}`", path.display());
         move |error: std::io::Error| Failure::failed(message).because(error)
     };
-    fs::create_dir_all(&wanted.out).map_err(failed(&wanted.out))?;
+    fs::create_dir_all(&wanted.directory).map_err(failed(&wanted.directory))?;
     let mut files = Vec::new();
     for number in numbers {
         let text = client.get_bytes(&format!("{path}/{number}")).await?;
-        let file = wanted.out.join(format!("{}-{number:06}.json", wanted.station));
+        let file = wanted.directory.join(format!("{}-{number:06}.json", wanted.station));
         fs::write(&file, &text).map_err(failed(&file))?;
         files.push(file.display().to_string());
     }
