@@ -33,7 +33,8 @@ use crate::{
     presence::PresenceHandle,
     reactor::{EffectError, Effects},
     registry::{
-        self, ChangeError, Changed, Import, Matched, Registry, Retirement, RevokedStation, Shown, Status, Verb,
+        self, ChangeError, Changed, Import, Matched, Registry, Retirement, RevokedStation, Shown,
+        Status, Verb,
     },
     retire::RetireHandle,
     store::Store,
@@ -240,7 +241,7 @@ impl Master {
         let notice = message::Retirement { at: retirement.map(|retirement| retirement.at) };
         for (id, _) in changes.iter().filter(|(_, changed)| changed.is_ok()) {
             // One that is away is told in its welcome; where the hub has ended, so does the master.
-            let _ = self.hub.notify(id.clone(), Notice::Retirement(notice.clone())).await;
+            let _ = self.hub.notify(id.clone(), Notice::Retirement(notice)).await;
         }
         self.retirements.look();
         changes

@@ -138,10 +138,9 @@ impl From<ChangeError> for ApiError {
                 Self::missing(verb).hint(verb.hint())
             }
             ChangeError::Verb(
-                verb @ (VerbError::Revoked(_) | VerbError::NotAccepted(..) | VerbError::Retiring(_)),
-            ) => {
-                Self::conflict(verb).hint(verb.hint())
-            }
+                verb
+                @ (VerbError::Revoked(_) | VerbError::NotAccepted(..) | VerbError::Retiring(_)),
+            ) => Self::conflict(verb).hint(verb.hint()),
             ChangeError::Store(_) | ChangeError::Read(_) => Self::unavailable(&error),
         }
     }

@@ -13,7 +13,10 @@ use super::value;
 use crate::config::DEFAULT_DIRECTORY;
 
 pub(super) use dispatch::{Invocation, parse};
-pub(super) use key::{AuthoritiesVerb, Chosen, Date, Imported, KeyStatus, KeyVerb, Listed, ManifestOf, Retired, Revoked};
+pub(super) use key::{
+    AuthoritiesVerb, Chosen, Date, Imported, KeyStatus, KeyVerb, Listed, ManifestOf, Retired,
+    Revoked,
+};
 
 const USAGE: &str = "drover [OPTIONS] TARGET FUNCTION [ARG…] [KEY=VALUE…]
        drover [OPTIONS] COMMAND …";

@@ -9,8 +9,9 @@ use drover_proto::glob;
 use serde_json::{Map, Value};
 
 use super::{
-    Outcome, authorities,
+    Outcome,
     arguments::{Format, KeyStatus, KeyVerb, Listed},
+    authorities,
     client::{Client, segment},
     crl,
     failure::Failure,

@@ -108,10 +108,7 @@ impl StationRecord {
     pub fn check(&self, verified: &VerifiedManifest, force: bool) -> Result<(), ManifestRefused> {
         let (manifest, authority) = (&verified.manifest, &verified.authority);
         if let Some(revoked) = self.revoked.as_ref().filter(|_| self.refuses(authority.issued)) {
-            return Err(ManifestRefused::Revoked {
-                station: self.name.clone(),
-                since: revoked.at,
-            });
+            return Err(ManifestRefused::Revoked { station: self.name.clone(), since: revoked.at });
         }
         let known = self.ledgers.iter().find(|ledger| ledger.authority == authority.key);
         let Some(known) = known.filter(|_| !force) else { return Ok(()) };

@@ -9,7 +9,7 @@ use rustls_pki_types::UnixTime;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{ChangeError, Registry, Status, StationRecord, Verb, station::StationRevocation};
+use super::{ChangeError, Registry, StationRecord, Status, Verb, station::StationRevocation};
 use crate::store::{Batch, ReadError};
 
 /// One station, as it is listed.

@@ -302,12 +302,14 @@ async fn the_reason_of_a_revocation_is_kept_and_may_be_given_later() {
 #[tokio::test]
 async fn a_stolen_station_registers_nobody_and_keeps_those_that_it_had() {
     let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
-    let (old, waiting, new) = (factory.device("old"), factory.device("waiting"), factory.device("new"));
+    let (old, waiting, new) =
+        (factory.device("old"), factory.device("waiting"), factory.device("new"));
     fixture.import(&factory.manifest(1, &[&old])).await;
     fixture.admit(&waiting).unwrap();
     fixture.tags(2).await;
     let station = "line-1".parse().unwrap();
-    let revoked = fixture.registry.revoke_station(&station, false, Some("laptop stolen"), NOW).await;
+    let revoked =
+        fixture.registry.revoke_station(&station, false, Some("laptop stolen"), NOW).await;
     assert_eq!(revoked.unwrap().kept.len(), 2, "an accepted stranger is registered too");
     assert_eq!(fixture.admit(&old), Ok(()));
     assert!(fixture.admit(&new).unwrap_err().contains("its station is revoked"));
@@ -425,6 +427,7 @@ async fn a_device_whose_day_has_come_may_connect_for_its_last_act_and_is_issued_
     assert!(late.to_string().contains("cannot be taken back"), "{late}");
     fixture.registry.end_service(&device.id, LastActEnd::Missed, after(110)).await.unwrap();
     assert!(fixture.admit(&device).unwrap_err().contains("revoked"));
-    let tags = ["accepted", "retiring", "retired", "revoked"].map(|what| format!("drover/key/a/{what}"));
+    let tags =
+        ["accepted", "retiring", "retired", "revoked"].map(|what| format!("drover/key/a/{what}"));
     assert_eq!(fixture.tags(4).await, tags);
 }

@@ -238,6 +238,5 @@ impl RetireTask {
 }
 
 fn until(at: Timestamp) -> Duration {
-    let left = Duration::try_from(at.duration_since(Now::read().wall)).unwrap_or_default();
-    left
+    Duration::try_from(at.duration_since(Now::read().wall)).unwrap_or_default()
 }
