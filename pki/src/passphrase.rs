@@ -103,6 +103,7 @@ impl fmt::Debug for Passphrase {
 pub struct PassphraseSource {
     origin: Origin,
     known: OnceLock<Passphrase>,
+    is_one_for_all: bool,
 }
 
 #[derive(Debug)]
@@ -135,7 +136,14 @@ impl PassphraseSource {
     }
 
     const fn from(origin: Origin) -> Self {
-        Self { origin, known: OnceLock::new() }
+        Self { origin, known: OnceLock::new(), is_one_for_all: false }
+    }
+
+    /// The same for every key, so that a terminal is asked until one was opened and never again: for
+    /// a daemon, which outlives who started it.
+    #[must_use]
+    pub fn for_all_keys(self) -> Self {
+        Self { is_one_for_all: true, ..self }
     }
 
     /// Whether nobody can be asked.
@@ -151,15 +159,28 @@ impl PassphraseSource {
         is_wrong: impl Fn(&E) -> bool,
     ) -> Result<Result<T, E>, PassphraseError> {
         let attempts = if matches!(self.origin, Origin::Terminal) { ATTEMPTS } else { 1 };
-        let mut opened = attempt(&self.existing(key)?);
+        let mut given = self.existing(key)?;
+        let mut opened = attempt(&given);
         for _ in 1..attempts {
-            if !opened.as_ref().is_err_and(&is_wrong) {
+            if self.known.get().is_some() || !opened.as_ref().is_err_and(&is_wrong) {
                 break;
             }
             eprintln!("that is not the passphrase of {key}");
-            opened = attempt(&self.existing(key)?);
+            given = self.existing(key)?;
+            opened = attempt(&given);
+        }
+        if opened.is_ok() {
+            self.keep(given);
         }
         Ok(opened)
+    }
+
+    /// Keeps what was typed and opened a key, if it is for all keys.
+    fn keep(&self, given: Passphrase) {
+        if self.is_one_for_all && matches!(self.origin, Origin::Terminal) {
+            // Of two that came at once either is right.
+            let _ = self.known.set(given);
+        }
     }
 
     /// The passphrase of a key that is there.
@@ -174,6 +195,9 @@ impl PassphraseSource {
 
     fn give(&self, key: &str, prompt: &str) -> Result<Passphrase, PassphraseError> {
         let missing = || PassphraseError::Missing { key: key.to_owned() };
+        if let Some(known) = self.known.get() {
+            return Ok(known.clone());
+        }
         match &self.origin {
             Origin::Nowhere => Err(missing()),
             Origin::File(path) => read_file(path),
@@ -200,9 +224,6 @@ impl PassphraseSource {
     }
 
     fn read_descriptor(&self, number: u32) -> Result<Passphrase, PassphraseError> {
-        if let Some(known) = self.known.get() {
-            return Ok(known.clone());
-        }
         let origin = format!("file descriptor {number}");
         let opened = match number {
             // Not std's standard input, which would keep what it read ahead.
@@ -291,6 +312,17 @@ mod tests {
         let source = PassphraseSource::descriptor(reader.as_raw_fd().try_into().unwrap());
         assert_eq!(source.existing("a key").unwrap().as_bytes(), b"secret");
         assert_eq!(source.chosen("a key").unwrap().unwrap().as_bytes(), b"secret");
+    }
+
+    #[test]
+    fn who_opened_one_key_for_all_is_not_asked_again() {
+        let source = PassphraseSource::from(Origin::Terminal).for_all_keys();
+        source.keep(Passphrase::new(b"secret").unwrap());
+        assert_eq!(source.existing("another key").unwrap().as_bytes(), b"secret");
+        // A file is read again: its passphrase may have been changed.
+        let source = PassphraseSource::file("/nowhere").for_all_keys();
+        source.keep(Passphrase::new(b"secret").unwrap());
+        assert!(matches!(source.existing("another key"), Err(PassphraseError::Read { .. })));
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     };
     let log_level = arguments.log_level.unwrap_or_else(|| config.log_level.clone());
     let passphrase = arguments.passphrase.source_or(config.passphrase_file.as_deref());
+    let passphrase = passphrase.for_all_keys();
     let plan = match Plan::of(config, passphrase) {
         Ok(plan) => plan,
         Err(wrong) => return fail(&anyhow::Error::msg(wrong), 2),
