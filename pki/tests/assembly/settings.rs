@@ -53,3 +53,19 @@ fn the_command_line_is_before_the_settings_and_a_cell_before_both() {
     let configuration = factory.read("out/r-SN1/minion.yml");
     assert!(configuration.contains("master: '10.0.0.2:4510'"), "{configuration}");
 }
+
+#[test]
+fn the_help_teaches_what_a_list_and_the_loop_are() {
+    let factory = Factory::with("");
+    let help = factory.enrol("batch --help").ok().out;
+    for told in ["FILE is CSV in UTF-8.", "devices.csv:  serial,id,site,model", "nothing is issued"]
+    {
+        assert!(help.contains(told), "{told}\n{help}");
+    }
+    let help = factory.enrol("station --help").ok().out;
+    assert!(help.contains("`reissue REASON` gives"), "{help}");
+    let completions = factory.enrol("completions bash").ok().out;
+    for word in ["batch", "--csv", "--id-template", "--card", "label"] {
+        assert!(completions.contains(word), "{word}");
+    }
+}

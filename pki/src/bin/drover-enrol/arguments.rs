@@ -53,11 +53,8 @@ pub(crate) enum Verb {
     Passphrase(Passphrase),
     /// Give one device its identity
     Issue(Issue),
-    /// Give every device in a list its identity
     Batch(Batch),
-    /// Scan serial numbers, and give each device its identity
     Station(StationLoop),
-    /// Print a device's label again
     Label(Label),
     /// Export what was issued, signed, for `drover key import`
     Manifest(Manifest),

@@ -42,7 +42,7 @@ pub(crate) struct Line {
     /// The station's directory
     #[arg(long, value_name = "DIR")]
     pub(crate) station: PathBuf,
-    /// Where bundles go, each into OUT/<id>, or where {id} and {serial} say
+    /// Where bundles go, each into OUT/ID, or where {id} and {serial} say
     #[arg(long, value_name = "OUT")]
     pub(crate) out: OutPath,
     /// An enrolled grain of each device, before the station's own; may be given many times
@@ -86,9 +86,11 @@ impl Line {
     }
 }
 
-/// Issues every device in a list, without a person. The whole list is checked first: if a line is
-/// wrong, each wrong line is told and nothing is issued (status 2). Devices that were issued alike
-/// are skipped, so it can be stopped, with Ctrl-C or a power cut, and run again.
+/// Give every device in a list its identity
+///
+/// The whole list is checked first: if a line is wrong, each wrong line is told and nothing is issued
+/// (status 2). Devices that were issued alike are skipped, so it can be stopped, with Ctrl-C or a
+/// power cut, and run again.
 ///
 /// FILE is CSV in UTF-8. Its header is `serial,id` and the names of grains; `id` may be left out, or
 /// empty, where the station has a template for ids. A column `csr` names signing requests of keys
@@ -108,7 +110,7 @@ pub(crate) struct Batch {
     /// The list of devices
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: PathBuf,
-    /// Issue devices again that have a certificate, which is revoked; name another OUT
+    /// Issue devices again that have a certificate, which is then revoked
     #[arg(long, requires = "reason")]
     pub(crate) reissue: bool,
     /// Why, for the ledger
@@ -119,6 +121,8 @@ pub(crate) struct Batch {
     pub(crate) json: bool,
 }
 
+/// Scan serial numbers, and give each device its identity
+///
 /// The prompt loop of an assembly line: scan a serial number, see OK or what is wrong, next. The id
 /// comes from the station's template. `reprint` prints the last label again; `reissue REASON` gives
 /// the device that is scanned next another certificate; `quit`, the end of the input or Ctrl-C ends
@@ -136,8 +140,10 @@ pub(crate) struct StationLoop {
     pub(crate) card: bool,
 }
 
-/// Prints a device's label again: its text here, and <id>.txt, .svg and .png in the labels'
-/// directory. The station's key is not needed.
+/// Print a device's label again
+///
+/// Its text is printed here, and ID.txt, ID.svg and ID.png are written. They are made from the ledger
+/// alone: the station's key is not needed.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  drover-enrol label --station line-1 --id rfid-0001")]
 pub(crate) struct Label {
