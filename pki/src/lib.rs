@@ -7,9 +7,9 @@ pub mod certificate;
 pub mod clock;
 pub mod crl;
 pub mod csr;
+pub mod dsse;
 #[cfg(feature = "est")]
 pub mod est;
-pub mod dsse;
 pub mod file;
 pub mod fingerprint;
 #[cfg(feature = "station")]
@@ -25,9 +25,9 @@ pub mod name;
 pub mod new_key;
 #[cfg(feature = "station")]
 pub mod new_station;
+pub mod pair;
 #[cfg(feature = "token")]
 pub mod passphrase;
-pub mod pair;
 pub mod pem_text;
 pub mod profile;
 pub mod root_list;

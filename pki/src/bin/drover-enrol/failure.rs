@@ -235,8 +235,7 @@ impl From<StationError> for Failure {
     fn from(error: StationError) -> Self {
         let wrong = matches!(
             error,
-            StationError::Directory { .. }
-                | StationError::Ledger(LedgerError::File(_))
+            StationError::Directory { .. } | StationError::Ledger(LedgerError::File(_))
         );
         let hint = error.hint();
         Self { hint, error: Box::new(error), status: if wrong { WRONG } else { REFUSED } }
