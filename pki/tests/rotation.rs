@@ -53,7 +53,7 @@ fn a_root_is_rotated_and_the_old_one_dropped() {
         drover-enrol follow-roots --station DIR --list 1.json
       put fleet/root back into its safe; when `drover key authorities` says that no device needs `root`:
         drover-enrol rotate-root --fleet fleet --drop root --out FILE
-    warning: `root/root.key` is not encrypted; who reads it can issue certificates
+    warning: `fleet/root/root.key` is not encrypted; who reads it can issue certificates
     ");
     assert_snapshot!(enrol(path, "rotate-root --fleet fleet --drop root --out 2.json"), @r"
     status 0
@@ -124,7 +124,7 @@ fn a_fleet_ca_is_certified_by_its_request() {
     assert_snapshot!(enrol(path, "certify --fleet fleet --csr line-1/ca.crt --out newer"), @r"
     status 2
     error: `line-1/ca.crt` cannot be used
-      caused by: the signing request cannot be read
+      caused by: is not a certificate signing request (RFC 2986, PEM or DER)
     hint: see what it is with `drover-enrol show`
     ");
 }

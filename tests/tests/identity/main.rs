@@ -19,6 +19,7 @@ mod power_cut;
 mod renewal;
 mod replaced_station;
 mod retire;
+mod rotation;
 mod station_power_cut;
 mod stolen_station;
 mod truncated_ledger;
