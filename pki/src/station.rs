@@ -271,7 +271,11 @@ impl Station {
         let name = verified.map_err(StationError::Authority)?.station;
         let ledger = Ledger::open(path, authority.der())?;
         inspect::refuse_set_back(path, &ledger)?;
-        file::sweep(path);
+        for directory in
+            [path.to_owned(), path.join(export::MANIFESTS), path.join(unfinished::NOTES)]
+        {
+            file::sweep(&directory);
+        }
         let notes = Notes::new(path);
         Ok(Self { path: path.to_owned(), name, authority, anchors, ledger, notes })
     }

@@ -27,7 +27,10 @@ pub struct Unfinished {
     pub out: PathBuf,
 }
 
-/// The notes, in a station's directory.
+/// Where the notes are, in a station's directory.
+pub(super) const NOTES: &str = "unfinished";
+
+/// The notes.
 #[derive(Debug)]
 pub(super) struct Notes {
     directory: PathBuf,
@@ -35,7 +38,7 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn new(station: &Path) -> Self {
-        Self { directory: station.join("unfinished") }
+        Self { directory: station.join(NOTES) }
     }
 
     pub(super) fn write(&self, bundle: &Unfinished) -> Result<(), FileError> {
