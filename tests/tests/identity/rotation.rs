@@ -2,9 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
+use drover_pki::file;
 use drover_tests::{
     fleet::{Fleet, Outcome, PATIENCE, run},
-    process::program,
+    process::{Daemon, program},
     wait,
 };
 use serde_json::Value;
@@ -159,4 +160,40 @@ fn a_device_that_slept_through_two_rotations_and_knows_the_first_root_alone_come
     fleet.kill_minion("rfid-2");
     fleet.start_minion("rfid-2");
     answers(&fleet, "rfid-2");
+}
+
+#[test]
+fn a_device_that_is_killed_as_it_follows_a_list_trusts_the_roots_before_or_after() {
+    let mut fleet = fleet("30d");
+    let pki = fleet.minion_dir("rfid-2").join("pki");
+    let known = || file::read_anchors(&pki.join("root.crt")).unwrap().certificates().len();
+    // The list and `root.crt`: each synced, renamed, and its directory synced.
+    let cuts = [("fsync", 1), ("renameat", 1), ("fsync", 2), ("renameat", 2), ("fsync", 4)];
+    for (round, (call, number)) in cuts.into_iter().enumerate() {
+        let list = rotate(&fleet, &[], &format!("{round}.json"));
+        let agent = fleet.minion("rfid-2").id().to_string();
+        let (trace, inject) =
+            (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={number}"));
+        let arguments = ["-f", "-p", &agent, "-e", &trace, "-e", &inject];
+        let log = fleet.path("strace.log");
+        let cutter = Daemon::start(Path::new("strace"), arguments, log.clone());
+        wait::until("strace is attached", PATIENCE, || {
+            fs::read_to_string(&log).is_ok_and(|log| log.contains("attached"))
+        });
+        let _ = import(&fleet, &list);
+        wait::until(&format!("killed at {call} {number}"), PATIENCE, || {
+            !fleet.minion("rfid-2").runs()
+        });
+        fleet.kill_minion("rfid-2");
+        cutter.kill();
+        fs::remove_file(&log).unwrap();
+        assert!((round + 1..=round + 2).contains(&known()));
+        fleet.start_minion("rfid-2");
+        answers(&fleet, "rfid-2");
+        let name = format!("root-{}", round + 2);
+        wait::until(&format!("it trusts {name}"), PATIENCE, || {
+            authority(&fleet, &name)["trusted_by"] == 2
+        });
+        assert_eq!(known(), round + 2);
+    }
 }
