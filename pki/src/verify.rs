@@ -342,8 +342,14 @@ fn verify_leaf(
     let path = match path {
         Ok(path) => path,
         Err(error) => {
-            let reason = refused.into_inner();
-            return Err(reason.unwrap_or_else(|| CertificateError::from_path(error)));
+            if let Some(reason) = refused.into_inner() {
+                return Err(reason);
+            }
+            if matches!(error, webpki::Error::RequiredEkuNotFoundContext(_)) {
+                check_leaf(&certificate, purpose)?;
+                check_shown_authority(&intermediates, purpose)?;
+            }
+            return Err(CertificateError::from_path(error));
         }
     };
 
@@ -352,6 +358,16 @@ fn verify_leaf(
     check_leaf(&certificate, purpose)?;
     let speaks_for = sole_urn(&certificate)?;
     Ok(VerifiedLeaf { leaf: certificate, speaks_for, issuer })
+}
+
+/// Whether the authority that was shown first is one that issues for this. For a path that did not verify.
+fn check_shown_authority(
+    shown: &[CertificateDer<'_>],
+    purpose: Purposes,
+) -> Result<(), CertificateError> {
+    let Some(authority) = shown.first() else { return Ok(()) };
+    let authority = Certificate::read(authority)?;
+    check_authority(&authority, &sole_urn(&authority)?, purpose)
 }
 
 /// The authority next to the leaf in the path: the one whose signature counts, which need not be

@@ -187,6 +187,9 @@ fn a_leaf_with_the_wrong_purpose_is_refused() {
     }
     let refusal = minion_refusal(&fleet, &fleet.fleet_ca, &with(None));
     assert_snapshot!(refusal, @"the certificate is for nothing, needed is clientAuth alone");
+    // webpki sees this one itself, and its words are no operator's.
+    let refusal = minion_refusal(&fleet, &fleet.fleet_ca, &with(Some(Purposes::SERVER)));
+    assert_snapshot!(refusal, @"the certificate is for serverAuth, needed is clientAuth alone");
     let north = Profile::master(&"north".parse().unwrap());
     for purposes in [None, Some(Purposes::CLIENT), Some(Purposes::BOTH)] {
         master(&fleet, &fleet.fleet_ca, &Profile { purposes, ..north.clone() }).unwrap_err();
@@ -245,8 +248,10 @@ fn an_authority_is_no_leaf() {
 fn a_stolen_station_makes_no_master_and_no_operator() {
     let fleet = fleet();
     let north = Profile::master(&"north".parse().unwrap());
-    // webpki alone sees that clientAuth does not cover serverAuth.
-    assert!(master(&fleet, &fleet.factory_ca, &north).is_err());
+    assert_snapshot!(
+        master(&fleet, &fleet.factory_ca, &north).unwrap_err(),
+        @"the authority `urn:drover:ca:factory:line-1` has clientAuth and cannot issue for serverAuth"
+    );
     let leaf = issue(&fleet.factory_ca, &Profile::operator(&"ann".parse().unwrap()));
     let chain = [fleet.factory_ca.der().clone()];
     let refusal = verify_operator(&fleet.anchors, &leaf, &chain, unix(NOW)).unwrap_err();
