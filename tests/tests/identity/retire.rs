@@ -10,7 +10,7 @@ use serde_json::json;
 
 #[test]
 fn a_device_does_its_last_act_on_its_day_and_is_revoked() {
-    let mut fleet = Fleet::connected(&["rfid-1", "rfid-2"]);
+    let fleet = Fleet::connected(&["rfid-1", "rfid-2"]);
     let farewell = fleet.path("farewell");
     let act = format!("cmd.run 'echo gone > {}'", farewell.display());
     let retire = ["key", "retire", "rfid-1", "--at", "+2s", "--last-act", &act];
