@@ -9,6 +9,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// A device that waits for its acceptance is back soon after it.
 const LONGEST_UNACCEPTED: Duration = Duration::from_secs(10);
+/// The longest that a master is left alone for: one that asks for a year, by mistake or not, must not cost a device one.
+const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug)]
 pub(super) struct Backoff {
@@ -31,9 +33,9 @@ impl Backoff {
         self.attempts = 6;
     }
 
-    /// The master asked to be left alone for this long; holds for the next wait.
-    pub(super) const fn at_least(&mut self, floor: Duration) {
-        self.floor = floor;
+    /// The master asked to be left alone for this long, of which an hour is granted; holds for the next wait.
+    pub(super) fn at_least(&mut self, floor: Duration) {
+        self.floor = floor.min(LONGEST_ASKED);
     }
 
     pub(super) fn wait(&mut self, jitter: &mut Jitter) -> Duration {

@@ -365,6 +365,18 @@ fn a_retry_after_is_a_floor_for_the_next_attempt() {
 }
 
 #[test]
+fn a_master_that_asks_to_be_left_alone_for_ever_is_left_alone_for_an_hour() {
+    let now = pair::start();
+    for after in [365 * 86_400_000, u64::MAX] {
+        let retry = RetryAfter { after, reason: "gone fishing".to_owned() };
+        let frame = message_for_minion(&FromMaster::RetryAfter(retry));
+        let ended = greeting(now).handle_frame(&mut Outbox::default(), &frame, now).unwrap_err();
+        let wait = ended.next.poll_timeout().unwrap() - now;
+        assert!(wait >= 3_600 * SECOND && wait <= 3_601 * SECOND, "{wait:?}");
+    }
+}
+
+#[test]
 fn an_answer_that_does_not_come_is_given_up_on() {
     let now = pair::start();
     let greeting = greeting(now).handle_timeout(now + SECOND).unwrap();
