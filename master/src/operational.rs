@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     clock::Now,
-    registry::{AskedBy, IssueRefused, IssuedCertificate, Registry, timestamp},
+    registry::{AskedBy, IssueRefused, IssuedCertificate, Registry, ShownCertificate, timestamp},
 };
 
 /// What a signing request may have in bytes. One for a P-256 key has some two hundred.
@@ -56,6 +56,8 @@ pub struct Issued {
 pub struct Applicant {
     /// With which certificate it came.
     pub by: AskedBy,
+    /// That certificate.
+    pub shown: ShownCertificate,
     /// Its hardware serial number, where the registry does not know it.
     pub serial: Option<Box<HardwareSerial>>,
 }
@@ -68,8 +70,9 @@ impl Applicant {
             MinionCertificateKind::IDevId { .. } => AskedBy::Birth,
             MinionCertificateKind::LDevId { .. } => AskedBy::Operational,
         };
-        let shown = certificate.hardware_serial.clone().map(Box::new);
-        Self { by, serial: shown.filter(|_| known.is_none()) }
+        let serial = certificate.hardware_serial.clone().map(Box::new);
+        let shown = ShownCertificate::of(certificate);
+        Self { by, shown, serial: serial.filter(|_| known.is_none()) }
     }
 }
 
@@ -112,7 +115,10 @@ impl IssueError {
         match self {
             Self::Request(_) | Self::TooLong(_) => true,
             Self::Refused(
-                IssueRefused::NotAccepted(_) | IssueRefused::TooOften(_) | IssueRefused::Retired(_),
+                IssueRefused::NotAccepted(_)
+                | IssueRefused::Replaced(_)
+                | IssueRefused::TooOften(_)
+                | IssueRefused::Retired(_),
             ) => true,
             Self::Refused(IssueRefused::Stopping)
             | Self::Off
@@ -188,10 +194,10 @@ impl Operational {
         }
         let window = WINDOW.min(validity / 100);
         // Before anything costly is done for a device that may not have it.
-        let registered = self.0.registry.permit(id, window, Now::read().wall)?;
+        let registered = self.0.registry.permit(id, applicant.shown, window, Now::read().wall)?;
         // What a device that retires is issued ends with its service.
         let ends = self.0.registry.ends(id);
-        let serial = registered.or_else(|| applicant.serial.map(|serial| *serial));
+        let serial = registered.or_else(|| applicant.serial.as_deref().cloned());
         let _turn = self.0.turns.acquire().await.expect("the semaphore is never closed");
         let now = Now::read().wall;
         let left = ends.and_then(|ends| Duration::try_from(ends.duration_since(now)).ok());
@@ -209,7 +215,8 @@ impl Operational {
             Err(_) => {}
         }
         let issued = issued?;
-        self.0.registry.issue(id, issued.certificate.clone(), applicant.by, window, now).await?;
+        let (certificate, Applicant { by, shown, .. }) = (issued.certificate.clone(), applicant);
+        self.0.registry.issue(id, certificate, by, shown, window, now).await?;
         Ok(issued)
     }
 }

@@ -47,7 +47,9 @@ mod task;
 mod tests;
 
 pub(crate) use certificates::timestamp;
-pub use certificates::{AskedBy, IssueRefused, IssuedCertificate, OperationalCertificates};
+pub use certificates::{
+    AskedBy, IssueRefused, IssuedCertificate, OperationalCertificates, ShownCertificate,
+};
 pub use change::{Verb, VerbError};
 pub use entry::{Birth, Entry, Sighting, Status};
 pub use import::{Import, ImportError, Refused};

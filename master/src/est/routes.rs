@@ -171,9 +171,9 @@ fn refusal(error: &IssueError) -> Refused {
             Refused::new(StatusCode::TOO_MANY_REQUESTS, text)
                 .with(RETRY_AFTER, HeaderValue::from_static("600"))
         }
-        IssueError::Refused(IssueRefused::NotAccepted(_) | IssueRefused::Retired(_)) => {
-            Refused::new(StatusCode::FORBIDDEN, format!("Refused: {reason}."))
-        }
+        IssueError::Refused(
+            IssueRefused::NotAccepted(_) | IssueRefused::Replaced(_) | IssueRefused::Retired(_),
+        ) => Refused::new(StatusCode::FORBIDDEN, format!("Refused: {reason}.")),
         IssueError::Refused(IssueRefused::Stopping)
         | IssueError::Off
         | IssueError::Expired(_)

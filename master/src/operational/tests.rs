@@ -172,6 +172,22 @@ async fn a_device_that_is_deleted_takes_its_certificates_with_it() {
 }
 
 #[tokio::test]
+async fn a_request_that_waits_while_the_id_becomes_another_devices_gets_no_certificate() {
+    let fixture = fixture(Some(MONTH));
+    let device = fixture.device("rfid-1");
+    let request = csr(&PrivateKey::generate().unwrap());
+    let issued = fixture.operational.issue(&device, &request, AskedBy::Birth).await.unwrap();
+    fixture.change(&device, Verb::Delete).await;
+    let twin = fixture.device("rfid-1");
+    // Both were let in before, and asked on: EST waits for a body, and a session for its turn.
+    for before in [device, fixture.verify(&issued)] {
+        let refused = fixture.operational.issue(&before, &request, AskedBy::Est).await;
+        assert!(matches!(refused, Err(IssueError::Refused(IssueRefused::Replaced(_)))));
+    }
+    fixture.operational.issue(&twin, &request, AskedBy::Birth).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_hostile_device_makes_few_certificates() {
     let fixture = fixture(Some(MONTH));
     let device = fixture.device("rfid-1");

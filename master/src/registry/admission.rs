@@ -158,7 +158,7 @@ fn decide_operational(
 ) -> Decision {
     let certificate = IssuedCertificate::shown(shown);
     if let Some(entry) = entry {
-        match entry.standing(&certificate) {
+        match entry.standing(certificate.fingerprint, certificate.issued) {
             None => return Decision::Refuse(Reason::Outdated),
             Some(Standing::Superseded) => return Decision::Refuse(Reason::Superseded),
             Some(Standing::Known | Standing::New) => {}

@@ -8,7 +8,7 @@ use drover_pki::{
     Fingerprint, KeyDigest, MinionId,
     certificate::{Certificate, SerialNumber},
     profile::BACKDATE,
-    verify::MinionCertificate,
+    verify::{MinionCertificate, MinionCertificateKind},
 };
 use jiff::Timestamp;
 use rustls_pki_types::UnixTime;
@@ -68,6 +68,38 @@ impl IssuedCertificate {
     }
 }
 
+/// What a device that asks for a certificate showed when it connected: no more than what says whether it is the registered
+/// device still when its answer is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShownCertificate {
+    /// Its birth certificate.
+    Birth {
+        /// SHA-256 of its public key.
+        key: KeyDigest,
+    },
+    /// An operational certificate.
+    Operational {
+        /// SHA-256 of it.
+        fingerprint: Fingerprint,
+        /// When it was issued.
+        issued: Timestamp,
+    },
+}
+
+impl ShownCertificate {
+    /// Of a certificate whose key was proved.
+    #[must_use]
+    pub fn of(certificate: &MinionCertificate) -> Self {
+        match certificate.kind {
+            MinionCertificateKind::IDevId { .. } => Self::Birth { key: certificate.key },
+            MinionCertificateKind::LDevId { .. } => Self::Operational {
+                fingerprint: certificate.fingerprint,
+                issued: timestamp(certificate.issued()),
+            },
+        }
+    }
+}
+
 /// How a device asked for its certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -86,6 +118,9 @@ pub enum IssueRefused {
     /// Rejected, revoked or deleted in the meantime.
     #[error("`{0}` is not accepted here")]
     NotAccepted(MinionId),
+    /// It was enrolled anew in the meantime, or has a newer certificate in use.
+    #[error("what this device connected with is not that of `{0}` any more")]
+    Replaced(MinionId),
     /// Its service ends, and nothing is renewed after its day.
     #[error("`{0}` retires, and is issued nothing any more")]
     Retired(MinionId),
@@ -137,9 +172,11 @@ impl OperationalCertificates {
         std::iter::once(&self.current).chain(&self.previous)
     }
 
-    /// Whether so many were issued after a moment that a device which works has enough.
-    pub(super) fn is_asked_too_often(&self, since: Timestamp) -> bool {
-        self.all().filter(|certificate| certificate.issued > since).count() >= MOST_PREVIOUS
+    /// Whether so many were issued after a moment that a device which works has enough. What was issued while the clock ran
+    /// ahead does not count: it would for as long as that was ahead.
+    fn is_asked_too_often(&self, since: Timestamp, now: Timestamp) -> bool {
+        let lately = self.all().filter(|known| since < known.issued && known.issued <= now);
+        lately.count() >= MOST_PREVIOUS
     }
 
     /// Adds a newer one.
@@ -158,21 +195,21 @@ impl OperationalCertificates {
     }
 
     /// Whether this very certificate is among those that are kept.
-    pub(super) fn knows(&self, shown: &IssuedCertificate) -> bool {
-        self.all().any(|known| known.fingerprint == shown.fingerprint)
+    fn knows(&self, fingerprint: Fingerprint) -> bool {
+        self.all().any(|known| known.fingerprint == fingerprint)
     }
 
     /// What a shown one is worth.
-    pub(super) fn standing(&self, shown: &IssuedCertificate) -> Standing {
+    fn standing(&self, fingerprint: Fingerprint, issued: Timestamp) -> Standing {
         let mut known = self.all();
         let newest_used = known.position(|certificate| certificate.seen);
-        let position = self.all().position(|known| known.fingerprint == shown.fingerprint);
+        let position = self.all().position(|known| known.fingerprint == fingerprint);
         match (position, newest_used) {
             (Some(at), Some(used)) if at == used => Standing::Known,
             (Some(at), Some(used)) if at > used => Standing::Superseded,
             (Some(_), _) => Standing::New,
             // From before the store was restored, or from another master of the fleet.
-            (None, _) if shown.issued > self.current.issued => Standing::New,
+            (None, _) if issued > self.current.issued => Standing::New,
             (None, _) => Standing::Superseded,
         }
     }
@@ -189,26 +226,42 @@ impl OperationalCertificates {
 }
 
 impl Entry {
-    /// Operational certificates issued up to now do not count any more. Returns those that had been issued.
+    /// Operational certificates issued up to now do not count any more, nor those that are known and were issued while the
+    /// clock ran ahead. Returns those that had been issued.
     pub fn renounce_operational(&mut self, now: Timestamp) -> Option<Box<OperationalCertificates>> {
-        self.operational_after = Some(now);
-        self.operational.take()
+        let known = self.operational.take();
+        let issued = known.iter().flat_map(|known| known.all()).map(|known| known.issued);
+        self.operational_after = issued.chain(self.operational_after).chain([now]).max();
+        known
     }
 
     /// What an operational certificate is worth; `None` for one of another device that had this id.
-    pub(super) fn standing(&self, shown: &IssuedCertificate) -> Option<Standing> {
+    pub(super) fn standing(&self, fingerprint: Fingerprint, issued: Timestamp) -> Option<Standing> {
         match &self.operational {
-            Some(known) if known.knows(shown) => Some(known.standing(shown)),
-            _ if self.operational_after.is_some_and(|moment| shown.issued <= moment) => None,
-            Some(known) => Some(known.standing(shown)),
+            Some(known) if known.knows(fingerprint) => Some(known.standing(fingerprint, issued)),
+            _ if self.operational_after.is_some_and(|moment| issued <= moment) => None,
+            Some(known) => Some(known.standing(fingerprint, issued)),
             // The store is older than the certificate.
             None => Some(Standing::New),
         }
     }
 
+    /// Whether who showed this is the registered device.
+    fn is_shown_by_its_device(&self, shown: ShownCertificate) -> bool {
+        match shown {
+            ShownCertificate::Birth { key } => {
+                self.birth.as_ref().is_some_and(|birth| birth.key == key)
+            }
+            ShownCertificate::Operational { fingerprint, issued } => {
+                let standing = self.standing(fingerprint, issued);
+                matches!(standing, Some(Standing::Known | Standing::New))
+            }
+        }
+    }
+
     /// Notes that a certificate is in use; whether that is new.
     pub(super) fn use_certificate(&mut self, shown: IssuedCertificate, now: Timestamp) -> bool {
-        if self.standing(&shown) != Some(Standing::New) {
+        if self.standing(shown.fingerprint, shown.issued) != Some(Standing::New) {
             return false;
         }
         match &mut self.operational {
@@ -218,21 +271,26 @@ impl Entry {
         true
     }
 
-    /// Whether it may be issued an operational certificate. It gets a few within `window`, for answers may be lost.
+    /// Whether who showed this may be issued an operational certificate. It gets a few within `window`, for answers may be
+    /// lost.
     pub(super) fn may_be_issued(
         &self,
+        shown: ShownCertificate,
         window: Duration,
         now: Timestamp,
     ) -> Result<(), IssueRefused> {
         if self.status != Status::Accepted {
             return Err(IssueRefused::NotAccepted(self.id.clone()));
         }
+        if !self.is_shown_by_its_device(shown) {
+            return Err(IssueRefused::Replaced(self.id.clone()));
+        }
         if self.retire.as_ref().is_some_and(|retire| retire.at <= now) {
             return Err(IssueRefused::Retired(self.id.clone()));
         }
         let since = now.saturating_sub(window).unwrap_or(Timestamp::MIN);
         match &self.operational {
-            Some(known) if known.is_asked_too_often(since) => {
+            Some(known) if known.is_asked_too_often(since, now) => {
                 Err(IssueRefused::TooOften(self.id.clone()))
             }
             Some(_) | None => Ok(()),
@@ -277,16 +335,20 @@ mod tests {
         }
     }
 
+    fn standing(certificates: &OperationalCertificates, shown: IssuedCertificate) -> Standing {
+        certificates.standing(shown.fingerprint, shown.issued)
+    }
+
     #[test]
     fn the_old_certificate_counts_until_the_new_one_is_used() {
         let mut certificates = OperationalCertificates::new(issued(0));
         certificates.use_new(issued(0), at(0));
         certificates.add(issued(20), at(20));
-        assert_eq!(certificates.standing(&issued(0)), Standing::Known);
-        assert_eq!(certificates.standing(&issued(20)), Standing::New);
+        assert_eq!(standing(&certificates, issued(0)), Standing::Known);
+        assert_eq!(standing(&certificates, issued(20)), Standing::New);
         certificates.use_new(issued(20), at(20));
-        assert_eq!(certificates.standing(&issued(0)), Standing::Superseded);
-        assert_eq!(certificates.standing(&issued(20)), Standing::Known);
+        assert_eq!(standing(&certificates, issued(0)), Standing::Superseded);
+        assert_eq!(standing(&certificates, issued(20)), Standing::Known);
     }
 
     #[test]
@@ -295,20 +357,20 @@ mod tests {
         for day in 1..4 {
             certificates.add(issued(day), at(day));
         }
-        assert_eq!(certificates.standing(&issued(2)), Standing::New);
+        assert_eq!(standing(&certificates, issued(2)), Standing::New);
         certificates.use_new(issued(2), at(4));
-        assert_eq!(certificates.standing(&issued(1)), Standing::Superseded);
-        assert_eq!(certificates.standing(&issued(3)), Standing::New, "it may still arrive");
+        assert_eq!(standing(&certificates, issued(1)), Standing::Superseded);
+        assert_eq!(standing(&certificates, issued(3)), Standing::New, "it may still arrive");
     }
 
     #[test]
     fn what_a_restored_store_does_not_know_counts_if_it_is_newer() {
         let mut certificates = OperationalCertificates::new(issued(10));
-        assert_eq!(certificates.standing(&issued(30)), Standing::New);
-        assert_eq!(certificates.standing(&issued(5)), Standing::Superseded);
+        assert_eq!(standing(&certificates, issued(30)), Standing::New);
+        assert_eq!(standing(&certificates, issued(5)), Standing::Superseded);
         certificates.use_new(IssuedCertificate { seen: true, ..issued(30) }, at(31));
-        assert_eq!(certificates.standing(&issued(30)), Standing::Known);
-        assert_eq!(certificates.standing(&issued(10)), Standing::Superseded);
+        assert_eq!(standing(&certificates, issued(30)), Standing::Known);
+        assert_eq!(standing(&certificates, issued(10)), Standing::Superseded);
     }
 
     #[test]
@@ -325,9 +387,10 @@ mod tests {
             certificates.add(issued(day), at(day));
         }
         assert_eq!(certificates.all().count(), 1 + MOST_PREVIOUS);
-        assert_eq!(certificates.standing(&issued(0)), Standing::Known);
-        assert!(certificates.is_asked_too_often(at(12)));
-        assert!(!certificates.is_asked_too_often(at(13)));
+        assert_eq!(standing(&certificates, issued(0)), Standing::Known);
+        assert!(certificates.is_asked_too_often(at(12), at(20)));
+        assert!(!certificates.is_asked_too_often(at(13), at(20)));
+        assert!(!certificates.is_asked_too_often(at(12), at(18)), "the clock ran ahead");
         certificates.add(issued(60), at(60));
         assert_eq!(certificates.all().count(), 1, "the others have expired");
     }

@@ -79,7 +79,9 @@ pub(super) fn apply(
         // Nothing of it is kept but that manifests up to this one do not bring it back, and no certificate issued until now.
         let mut forgotten = Entry::new(entry.id.clone(), Status::Deleted, now, None);
         forgotten.forgotten = newest_manifest.max(entry.manifest).max(entry.forgotten);
-        forgotten.renounce_operational(now);
+        let mut renounced = entry.clone();
+        renounced.renounce_operational(now);
+        forgotten.operational_after = renounced.operational_after;
         return Ok(Some(forgotten));
     }
     if status == entry.status {

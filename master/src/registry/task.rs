@@ -18,7 +18,7 @@ use tokio::sync::{
 
 use super::{
     Inner, Registry,
-    certificates::{AskedBy, IssueRefused, IssuedCertificate, Standing},
+    certificates::{AskedBy, IssueRefused, IssuedCertificate, ShownCertificate, Standing},
     entry::Entry,
     key_event,
 };
@@ -44,6 +44,7 @@ pub(super) struct Issue {
     pub(super) id: MinionId,
     pub(super) certificate: IssuedCertificate,
     pub(super) by: AskedBy,
+    pub(super) shown: ShownCertificate,
     /// See [`Entry::may_be_issued`].
     pub(super) window: Duration,
     pub(super) now: Timestamp,
@@ -121,12 +122,12 @@ impl Registry {
                 }
             }
             Amendment::Issue(issue) => {
-                let Issue { id, certificate, by, window, now, answer } = *issue;
+                let Issue { id, certificate, by, shown, window, now, answer } = *issue;
                 let (entry, revision) = self.entry_and_revision(&id);
-                // It may have been revoked while the certificate was being signed.
+                // It may have been revoked or replaced while the certificate was being signed.
                 let permitted = entry
                     .ok_or(IssueRefused::NotAccepted(id))
-                    .and_then(|entry| entry.may_be_issued(window, now).map(|()| entry));
+                    .and_then(|entry| entry.may_be_issued(shown, window, now).map(|()| entry));
                 let stored = match permitted {
                     Ok(mut entry) => {
                         let event = renewed(&entry.id, &certificate, by);
@@ -166,7 +167,8 @@ impl Registry {
 
     /// Notes that a minion was welcomed with a certificate, where that says something new.
     pub fn used(&self, id: &MinionId, certificate: IssuedCertificate, now: Timestamp) {
-        let is_new = |entry: &Entry| entry.standing(&certificate) == Some(Standing::New);
+        let (fingerprint, issued) = (certificate.fingerprint, certificate.issued);
+        let is_new = |entry: &Entry| entry.standing(fingerprint, issued) == Some(Standing::New);
         if self.rows().get(id).is_some_and(|row| is_new(&row.entry)) {
             let used = Amendment::Used { id: id.clone(), certificate: Box::new(certificate), now };
             if let Err(TrySendError::Full(used)) = self.0.amendments.try_send(used) {
@@ -186,19 +188,20 @@ impl Registry {
         id: &MinionId,
         certificate: IssuedCertificate,
         by: AskedBy,
+        shown: ShownCertificate,
         window: Duration,
         now: Timestamp,
     ) -> Result<(), IssueRefused> {
         let (answer, answered) = oneshot::channel();
         let id = id.clone();
-        let issue = Issue { id, certificate, by, window, now, answer };
+        let issue = Issue { id, certificate, by, shown, window, now, answer };
         let stopping = |_| IssueRefused::Stopping;
         let sent = self.0.amendments.send(Amendment::Issue(Box::new(issue))).await;
         sent.map_err(|_| IssueRefused::Stopping)?;
         answered.await.map_err(stopping)?
     }
 
-    /// Whether a minion may have a certificate now, asked before anything costly is done for it: the hardware serial number
+    /// Whether who showed this may have a certificate now, asked before anything costly is done for it: the hardware serial number
     /// that it is registered by.
     ///
     /// # Errors
@@ -206,12 +209,13 @@ impl Registry {
     pub fn permit(
         &self,
         id: &MinionId,
+        shown: ShownCertificate,
         window: Duration,
         now: Timestamp,
     ) -> Result<Option<HardwareSerial>, IssueRefused> {
         let rows = self.rows();
         let row = rows.get(id).ok_or_else(|| IssueRefused::NotAccepted(id.clone()))?;
-        row.entry.may_be_issued(window, now)?;
+        row.entry.may_be_issued(shown, window, now)?;
         Ok(row.entry.birth.as_ref().and_then(|birth| birth.serial.clone()))
     }
 }

@@ -418,9 +418,10 @@ async fn a_device_whose_day_has_come_may_connect_for_its_last_act_and_is_issued_
     assert_eq!(ordered.unwrap().entry.retire.unwrap().ends(), after(110));
     assert_eq!(fixture.registry.scope(&device, after(9)), Some(Scope::Renewal));
     assert_eq!(fixture.registry.scope(&device, after(10)), Some(Scope::Full));
-    let window = Duration::from_secs(1);
-    assert!(fixture.registry.permit(&device.id, window, after(9)).is_ok());
-    let refused = fixture.registry.permit(&device.id, window, after(10)).unwrap_err();
+    let (window, shown) = (Duration::from_secs(1), ShownCertificate::of(&device));
+    let permit = |at| fixture.registry.permit(&device.id, shown, window, at);
+    assert!(permit(after(9)).is_ok());
+    let refused = permit(after(10)).unwrap_err();
     assert!(refused.to_string().contains("issued nothing any more"), "{refused}");
     assert_eq!(fixture.registry.ends(&device.id), Some(after(110)));
     let late = fixture.registry.retire(ids, None, after(11)).await.remove(0).1.unwrap_err();

@@ -3,7 +3,7 @@ use std::time::Duration;
 use drover_pki::{Fingerprint, KeyDigest, profile::BACKDATE, verify::Issuer};
 use rustls_pki_types::UnixTime;
 
-use super::*;
+use super::{super::certificates::ShownCertificate, *};
 
 const START: u64 = 1_800_000_000;
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
@@ -102,7 +102,7 @@ fn no_certificate_counts_of_who_is_revoked_or_rejected_or_waits() {
         for shown in [birth(), operational(1), operational(9)] {
             assert_eq!(says(&entry, &shown), Decision::Refuse(reason));
         }
-        assert!(entry.may_be_issued(Duration::ZERO, NOW).is_err());
+        assert!(entry.may_be_issued(ShownCertificate::of(&birth()), Duration::ZERO, NOW).is_err());
     }
 }
 
@@ -134,6 +134,32 @@ fn the_certificate_of_the_device_before_does_not_count() {
 }
 
 #[test]
+fn what_was_issued_while_the_clock_ran_ahead_goes_with_the_device_too() {
+    let mut entry = accepted();
+    entry.add_certificate(issued(1_000), NOW + Duration::from_secs(1_000));
+    entry.renounce_operational(NOW);
+    assert_eq!(says(&entry, &operational(1_000)), Decision::Refuse(Reason::Outdated));
+    assert_eq!(says(&entry, &operational(1_001)), Decision::Admit(Scope::Full));
+}
+
+#[test]
+fn only_the_device_that_is_registered_is_issued_a_certificate() {
+    let mut entry = accepted();
+    entry.add_certificate(issued(1), NOW);
+    entry.add_certificate(issued(2), NOW);
+    let may = |shown: &MinionCertificate, entry: &Entry| {
+        entry.may_be_issued(ShownCertificate::of(shown), Duration::ZERO, NOW).is_ok()
+    };
+    assert!(may(&birth(), &entry) && may(&operational(1), &entry));
+    entry.use_certificate(IssuedCertificate::shown(&operational(2)), NOW);
+    assert!(!may(&operational(1), &entry), "it has a newer one in use");
+    entry.renounce_operational(NOW + Duration::from_secs(10));
+    assert!(!may(&operational(2), &entry), "it was enrolled anew");
+    let other = MinionCertificate { key: KeyDigest::of(b"another device"), ..birth() };
+    assert!(may(&birth(), &entry) && !may(&other, &entry));
+}
+
+#[test]
 fn a_stranger_is_known_by_what_it_shows() {
     let Decision::RefuseNew(waiting) = decide(ISSUING, None, &operational(1), NOW) else {
         panic!("a stranger waits");
@@ -149,16 +175,16 @@ fn a_stranger_is_known_by_what_it_shows() {
 #[test]
 fn a_device_that_asks_on_and_on_has_to_wait() {
     let mut entry = accepted();
-    let window = Duration::from_secs(100);
+    let (window, shown) = (Duration::from_secs(100), ShownCertificate::of(&birth()));
     for after in 0..7 {
         let now = NOW + Duration::from_secs(after);
-        assert_eq!(entry.may_be_issued(window, now), Ok(()));
+        assert_eq!(entry.may_be_issued(shown, window, now), Ok(()));
         entry.add_certificate(issued(after), now);
     }
-    assert!(entry.may_be_issued(window, NOW + Duration::from_secs(7)).is_err());
-    assert_eq!(entry.may_be_issued(window, NOW + Duration::from_secs(101)), Ok(()));
+    assert!(entry.may_be_issued(shown, window, NOW + Duration::from_secs(7)).is_err());
+    assert_eq!(entry.may_be_issued(shown, window, NOW + Duration::from_secs(101)), Ok(()));
     assert!(
-        entry.may_be_issued(window, NOW + Duration::from_secs(99)).is_err(),
+        entry.may_be_issued(shown, window, NOW + Duration::from_secs(99)).is_err(),
         "also when it is used"
     );
 }
