@@ -339,10 +339,17 @@ fn scan_file(
 }
 
 /// In its place from the first byte on: one that a power cut left in part signs for nothing, and no
-/// line was written upon it.
+/// line was written upon it. A new file: what lies there may be a link that leads elsewhere.
 fn write_next_head(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(path)?;
+            options.open(path)?
+        }
+        opened => opened?,
+    };
     file.write_all(text)?;
     file.sync_data()
 }

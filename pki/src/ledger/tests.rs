@@ -335,3 +335,19 @@ fn a_ledger_that_could_not_be_written_is_as_it_was() {
     drop(ledger);
     assert_eq!(ids(fixture.open().unwrap().to_export(true)), ["a", "c"]);
 }
+
+#[test]
+fn a_link_where_the_next_head_goes_leads_nowhere() {
+    let it = fixture();
+    let elsewhere = it.path("elsewhere");
+    for link in
+        [std::os::unix::fs::symlink, fs::hard_link] as [fn(PathBuf, PathBuf) -> io::Result<()>; 2]
+    {
+        fs::write(&elsewhere, "precious").unwrap();
+        link(elsewhere.clone(), it.path(NEXT_HEAD)).unwrap();
+        it.append([issued("a")]);
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "precious");
+        assert!(!it.path(HEAD).is_symlink());
+        assert_eq!(it.findings(), "");
+    }
+}
