@@ -295,6 +295,11 @@ impl Ledger {
         self.index.revoked_minions()
     }
 
+    /// When and why an id's latest certificate was revoked, if it was.
+    pub fn revocation(&self, id: &MinionId) -> Option<RevokedMinion> {
+        self.index.revocation(id)
+    }
+
     /// The number that the next manifest takes.
     pub fn next_number(&self) -> u64 {
         self.index.last_number() + 1

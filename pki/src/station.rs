@@ -15,7 +15,7 @@ use crate::fleet::FleetError;
 use crate::key::{KeyError, PublicKey};
 use crate::key_file::read_authority;
 use crate::ledger::{Actor, Device, Event, IssuedLine, Ledger, LedgerError, Reason, RefusalKind};
-use crate::manifest::{ManifestEntry, ManifestError};
+use crate::manifest::{ManifestEntry, ManifestError, RevokedMinion};
 use crate::name::{HardwareSerial, MinionId, StationName};
 use crate::passphrase::PassphraseSource;
 use crate::verify::{CertificateError, TrustAnchors, verify_factory_authority};
@@ -63,6 +63,12 @@ pub enum StationError {
         serial: HardwareSerial,
         /// Where its bundle was begun, if it is not known to be whole.
         unfinished: Option<PathBuf>,
+    },
+    /// The device's latest certificate is revoked: nothing goes on with it.
+    #[error("the certificate of `{}` was revoked at {}: {}", revoked.id, revoked.at, revoked.reason)]
+    Revoked {
+        /// When and why.
+        revoked: Box<RevokedMinion>,
     },
     /// There is no certificate to revoke, or to issue again.
     #[error("nothing was issued here for {what} `{value}`")]
@@ -142,6 +148,10 @@ impl StationError {
                 "an id, a serial number and a key are issued once: check the label; a device that \
                  needs another certificate gets one with --reissue and --reason"
             }
+            Self::Revoked { .. } => {
+                "put the device aside; if it is to have another certificate, it gets one with \
+                 --reissue and --reason"
+            }
             Self::NotIssued { .. } => {
                 "check the label; `drover-enrol ledger show` lists what was issued, and a first \
                  certificate is issued without --reissue"
@@ -177,7 +187,7 @@ impl StationError {
         match self {
             Self::Seen { what: "the id", .. } => Some(RefusalKind::IdSeen),
             Self::Seen { what: "the key", .. } => Some(RefusalKind::KeySeen),
-            Self::Seen { .. } => Some(RefusalKind::SerialSeen),
+            Self::Seen { .. } | Self::Revoked { .. } => Some(RefusalKind::SerialSeen),
             Self::NotIssued { .. } => Some(RefusalKind::NotIssued),
             Self::Issued(_) => Some(RefusalKind::Unverified),
             Self::Directory { .. }
@@ -299,6 +309,18 @@ impl Station {
     /// When the ledger cannot be read.
     pub fn find_id(&self, id: &MinionId) -> Result<Option<ManifestEntry>, StationError> {
         self.ledger.find(id).map(|device| self.entry(device)).transpose()
+    }
+
+    /// When and why an id's latest certificate was revoked, if it was.
+    pub fn revocation(&self, id: &MinionId) -> Option<RevokedMinion> {
+        self.ledger.revocation(id)
+    }
+
+    fn refuse_revoked(&self, id: &MinionId) -> Result<(), StationError> {
+        match self.revocation(id) {
+            Some(revoked) => Err(StationError::Revoked { revoked: Box::new(revoked) }),
+            None => Ok(()),
+        }
     }
 
     fn entry(&self, device: &Device) -> Result<ManifestEntry, StationError> {

@@ -181,16 +181,18 @@ impl Index {
     pub(super) fn revoked_minions(&self) -> Vec<RevokedMinion> {
         let mut places: Vec<_> = self.revoked_minions.iter().collect();
         places.sort_unstable_by_key(|(place, _)| **place);
-        let named = places.into_iter().map(|(&place, (at, reason))| {
-            let device = &self.devices[place];
-            RevokedMinion {
-                id: device.id.clone(),
-                key: device.key,
-                at: *at,
-                reason: reason.clone(),
-            }
-        });
-        named.collect()
+        places.into_iter().filter_map(|(&place, _)| self.revocation_at(place)).collect()
+    }
+
+    /// When and why an id's latest certificate was revoked, if it was.
+    pub(super) fn revocation(&self, id: &MinionId) -> Option<RevokedMinion> {
+        self.revocation_at(*self.by_id.get(id)?)
+    }
+
+    fn revocation_at(&self, place: usize) -> Option<RevokedMinion> {
+        let (at, reason) = self.revoked_minions.get(&place)?;
+        let Device { id, key, .. } = &self.devices[place];
+        Some(RevokedMinion { id: id.clone(), key: *key, at: *at, reason: reason.clone() })
     }
 
     pub(super) fn last_number(&self) -> u64 {

@@ -46,6 +46,14 @@ impl Bundle {
         files.iter().map(|name| self.pki.join(name)).find(|path| path.exists())
     }
 
+    /// The certificate of another device, where the rest of this one's bundle would go.
+    pub(super) fn anothers(&self, entry: &ManifestEntry) -> Option<PathBuf> {
+        let replaced = entry.reissue.as_ref().map(|reissue| reissue.replaces);
+        let is_ours = |key| key == entry.key || replaced == Some(key);
+        let path = self.certificate();
+        (path.exists() && !self.certified_key().is_some_and(is_ours)).then_some(path)
+    }
+
     /// Whether this is the unfinished bundle of a certificate that the ledger has: its key is here,
     /// or on the device, and it is only the certificate that is missing.
     pub(super) fn awaits(&self, entry: &ManifestEntry, key: &KeySource) -> bool {
@@ -94,7 +102,7 @@ impl Bundle {
     ) -> Result<bool, FileError> {
         file::create_private_directory(&self.pki)?;
         if !self.holds(&entry.key) && self.certificate().exists() {
-            // invariant: it is the one that this certificate takes the place of, see `occupied`.
+            // invariant: it is the one that this certificate takes the place of, see `occupied` and `anothers`.
             remove(&self.certificate())?;
         }
         let roots = encode_certificates(roots);

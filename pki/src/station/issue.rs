@@ -8,7 +8,7 @@ use super::{IssueRequest, Issued, KeySource, Station, StationError, unix};
 use crate::certificate::Certificate;
 use crate::file::FileError;
 use crate::key::{PrivateKey, PublicKey};
-use crate::ledger::{Actor, Device, Event, IssuedLine, Reason, RefusalKind, RefusedLine};
+use crate::ledger::{Actor, Device, Event, IssuedLine, Reason, RefusalKind, RefusedLine, Standing};
 use crate::manifest::{ManifestEntry, Reissue};
 use crate::name::{HardwareSerial, MinionId};
 use crate::verify::verify_minion;
@@ -76,7 +76,11 @@ impl Station {
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, StationError> {
         let mut notes = self.notes.all()?;
         // A note is written before the ledger's line; without that line nothing was issued.
-        notes.retain(|note| self.ledger.find(&note.id).is_some_and(|it| it.key == note.key));
+        // What was revoked since is not handed out.
+        let is_wanted = |device: &Device, note: &Unfinished| {
+            device.key == note.key && device.standing == Standing::Current
+        };
+        notes.retain(|note| self.ledger.find(&note.id).is_some_and(|it| is_wanted(it, note)));
         Ok(notes)
     }
 
@@ -91,9 +95,13 @@ impl Station {
         let Some(line) = line else {
             return Err(StationError::NotIssued { what: "the id", value: note.id.to_string() });
         };
+        self.refuse_revoked(&note.id)?;
         if !note.key_on_device && !bundle.has_key(&note.key) {
             let (id, out) = (note.id.clone(), note.out.clone());
             return Err(StationError::KeyLost { id, out });
+        }
+        if let Some(path) = bundle.anothers(&line.entry) {
+            return Err(StationError::Occupied { path });
         }
         self.write_bundle(&bundle, note, line, true, now)
     }
@@ -155,7 +163,11 @@ impl Station {
                 return Err(self.seen("the serial number", other.serial.to_string(), other));
             }
         };
+        if request.reissue.is_none() {
+            self.refuse_revoked(&device.id)?;
+        }
         if device.reissued == request.reissue.is_some()
+            && device.standing == Standing::Current
             && let Some(line) = self.issued_line(device)?
             && self.is_unfinished(&line.entry, request, bundle)
         {

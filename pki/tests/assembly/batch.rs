@@ -208,3 +208,22 @@ fn no_serial_number_leads_out_of_the_directory() {
     assert_eq!(before.len() + 1, 4);
     assert_eq!(names(&factory.path("out")).len(), serials.len());
 }
+
+#[test]
+fn a_revoked_device_is_not_skipped_as_if_it_were_good() {
+    let factory = Factory::new();
+    factory.write("devices.csv", "serial\nSN1\nSN2\n");
+    factory.enrol(BATCH).ok();
+    factory.enrol("revoke --station line-1 --serial SN2 --reason stolen").ok();
+    assert_snapshot!(factory.enrol(BATCH), @r"
+    status 2
+
+    error: `devices.csv` has a wrong line, and nothing was issued
+      line 3: the certificate of `rfid-SN2` was revoked at TIME: stolen
+          SN2
+    hint: put the list right and run the command again
+    ");
+    // Asked for, it gets another certificate, and so does the device that has one.
+    let again = "batch --station line-1 --csv devices.csv --out again --reissue --reason back";
+    assert_eq!(factory.enrol(&format!("{again} --json")).ok().json()["reissued"], 2);
+}

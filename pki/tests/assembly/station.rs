@@ -330,3 +330,28 @@ fn a_card_that_is_full_or_read_only_is_told_and_its_device_is_finished_on_the_ne
     assert!(ended.out.contains("Read-only file system (os error 30)"), "{ended}");
     assert_eq!(factory.ledger(), lines);
 }
+
+#[test]
+fn a_revoked_device_that_is_scanned_is_not_said_to_be_good() {
+    let factory = Factory::new();
+    factory.enrol_with(STATION, b"SN1\n").ok();
+    factory.enrol("revoke --station line-1 --serial SN1 --reason stolen").ok();
+    let ended = factory.enrol_with(STATION, b"SN1\nreissue came back\nSN1\n").ok();
+    assert_snapshot!(without_digests(&said(&ended.out)), @r"
+    station `line-1`: scan a serial number; `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
+    [STOP]
+    the certificate of `rfid-SN1` was revoked at TIME: stolen
+    put the device aside
+    if it is to work again, scan or type `reissue REASON`, and scan it again
+    the device that is scanned next is issued again, and its certificate revoked
+    [OK]
+    rfid-SN1   serial number SN1
+    issued again and read back: out/rfid-SN1
+    rfid-SN1
+    serial SN1
+    SHA-256
+    issued 0 devices, issued again 1, refused 1
+    labels in line-1/labels
+    next: drover-enrol manifest --station line-1 --out FILE
+    ");
+}

@@ -177,7 +177,7 @@ impl Shift {
                 ));
             }
             (Some(entry), Found::Whole)
-                if reissue.is_none() && entry.id == id && !self.is_begun(entry)? =>
+                if reissue.is_none() && entry.id == id && self.is_done(entry)? =>
             {
                 return Ok(Verdict::Done(format!(
                     "{id}   serial number {serial}\nwas done at {}, and it is good: {}\nnothing was \
@@ -197,15 +197,21 @@ impl Shift {
                  its device has it\nelse scan or type `reissue REASON`, and scan it again",
                 out.display()
             )),
+            Err(error @ StationError::Revoked { .. }) => Err(format!(
+                "{}\nput the device aside\nif it is to work again, scan or type `reissue REASON`, and \
+                 scan it again",
+                with_causes(&error)
+            )),
             Err(StationError::File(error)) => Err(card_fault(&error)),
             Err(error) => Err(refusal(&error)),
         }
     }
 
-    /// Whether its bundle is not known to be whole.
-    fn is_begun(&self, entry: &ManifestEntry) -> Result<bool, String> {
+    /// Whether its certificate counts, and its bundle is known to be whole.
+    fn is_done(&self, entry: &ManifestEntry) -> Result<bool, String> {
         let unfinished = self.line.station.unfinished().map_err(|error| refusal(&error))?;
-        Ok(unfinished.iter().any(|begun| begun.id == entry.id && begun.key == entry.key))
+        let is_begun = unfinished.iter().any(|it| it.id == entry.id && it.key == entry.key);
+        Ok(!is_begun && self.line.station.revocation(&entry.id).is_none())
     }
 
     fn ok(&mut self, issued: Box<Issued>, out: &Path) -> Result<(), Failure> {

@@ -2,6 +2,17 @@
 
 use super::*;
 
+fn note(issued: &Issued, out: PathBuf) -> Unfinished {
+    Unfinished {
+        id: issued.entry.id.clone(),
+        serial: issued.entry.serial.clone(),
+        key: issued.entry.key,
+        key_on_device: false,
+        masters: vec!["10.0.0.1:4510".to_owned()],
+        out,
+    }
+}
+
 #[test]
 fn a_bundle_of_a_killed_run_is_finished_whatever_it_had_written() {
     let factory = factory();
@@ -37,14 +48,7 @@ fn a_bundle_that_was_begun_is_found_and_finished() {
     let factory = factory();
     let whole = station(&factory).issue(&request(&factory, "a", "1"), NOW).unwrap();
     assert_eq!(station(&factory).unfinished().unwrap(), []);
-    let note = Unfinished {
-        id: whole.entry.id.clone(),
-        serial: whole.entry.serial.clone(),
-        key: whole.entry.key,
-        key_on_device: false,
-        masters: vec!["10.0.0.1:4510".to_owned()],
-        out: factory.path().join("a"),
-    };
+    let note = note(&whole, factory.path().join("a"));
     let mut station = station(&factory);
     station.notes.write(&note).unwrap();
     fs::remove_file(factory.path().join("a/pki/idevid.crt")).unwrap();
@@ -101,4 +105,47 @@ fn a_reissue_that_a_power_cut_stopped_is_finished() {
         assert_eq!(identity.key.public().digest(), second.entry.key);
         assert!(!pki.join("idevid.next.key").exists());
     }
+}
+
+#[test]
+fn a_revoked_device_is_neither_finished_nor_issued_without_a_reason() {
+    let factory = factory();
+    let whole = station(&factory).issue(&request(&factory, "a", "1"), NOW).unwrap();
+    let mut station = station(&factory);
+    let note = note(&whole, factory.path().join("a"));
+    station.notes.write(&note).unwrap();
+    fs::remove_file(factory.path().join("a/pki/idevid.crt")).unwrap();
+    let reason = "stolen".parse().unwrap();
+    station.revoke(&Revoked::Id(note.id.clone()), &reason, &ann(), NOW).unwrap();
+
+    assert_eq!(station.unfinished().unwrap(), []);
+    let refusal = station.finish(&note, NOW).unwrap_err();
+    assert!(matches!(refusal, StationError::Revoked { .. }), "{refusal}");
+    let refusal = station.issue(&request(&factory, "a", "1"), NOW).unwrap_err();
+    assert_snapshot!(refusal, @"the certificate of `a` was revoked at 2027-01-15T08:00:00Z: stolen");
+    let reissue = Some("came back".parse().unwrap());
+    let again =
+        IssueRequest { reissue, out: factory.path().join("b"), ..request(&factory, "a", "1") };
+    let again = station.issue(&again, NOW).unwrap();
+    assert!(again.reissued && !again.finished_earlier);
+    assert!(station.revocation(&note.id).is_none());
+}
+
+#[test]
+fn finishing_a_bundle_leaves_the_identity_of_another_device_alone() {
+    let factory = factory();
+    let own = PrivateKey::generate().unwrap().public().clone();
+    let key = KeySource::Device(own);
+    let csr = IssueRequest { key, ..request(&factory, "a", "1") };
+    let begun = station(&factory).issue(&csr, NOW).unwrap();
+    let other = station(&factory).issue(&request(&factory, "b", "2"), NOW).unwrap();
+    // Its note names a card that was changed meanwhile.
+    let note = Unfinished { key_on_device: true, ..note(&begun, factory.path().join("b")) };
+    let mut station = station(&factory);
+    station.notes.write(&note).unwrap();
+    let refusal = station.finish(&note, NOW).unwrap_err();
+    assert!(matches!(refusal, StationError::Occupied { .. }), "{refusal}");
+    let pki = factory.path().join("b/pki");
+    let kept = Identity::load(&pki.join("idevid.crt"), &pki.join("idevid.key")).unwrap();
+    assert_eq!(kept.key.public().digest(), other.entry.key);
 }

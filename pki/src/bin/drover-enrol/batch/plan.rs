@@ -7,7 +7,8 @@ use drover_pki::PublicKey;
 use drover_pki::assembly::{Device, DeviceList, OutPath, Part, WrongLine};
 use drover_pki::csr::CsrError;
 use drover_pki::file::{self, FileError};
-use drover_pki::manifest::ManifestEntry;
+use drover_pki::ledger::Reason;
+use drover_pki::manifest::{ManifestEntry, RevokedMinion};
 use drover_pki::station::{KeySource, Unfinished};
 use drover_pki::{HardwareSerial, MinionId};
 use jiff::Timestamp;
@@ -45,6 +46,8 @@ enum Conflict {
     Grains { id: MinionId, at: Timestamp, grains: String },
     #[error("`{id}` was issued at {at} for another key")]
     Key { id: MinionId, at: Timestamp },
+    #[error("the certificate of `{id}` was revoked at {at}: {reason}")]
+    Revoked { id: MinionId, at: Timestamp, reason: Reason },
     #[error("the bundle of `{id}` was begun in `{}`: finish it there", out.display())]
     Unfinished { id: MinionId, out: PathBuf },
     #[error("`{}` holds the identity of another device: {found}", out.display())]
@@ -62,6 +65,7 @@ impl Conflict {
             Self::IdSeen { .. } => Part::Id,
             Self::Key { .. } | Self::Request { .. } => Part::Csr,
             Self::Grains { .. }
+            | Self::Revoked { .. }
             | Self::Unfinished { .. }
             | Self::Occupied { .. }
             | Self::File(_) => Part::Row,
@@ -87,7 +91,8 @@ pub(super) fn plan(
         let begun = unfinished.get(&device.id);
         let planned = order(device, out, beside).and_then(|order| {
             let earlier = earlier(&order, by_serial, by_id)?;
-            let step = step(&order, earlier, begun, reissue)?;
+            let revoked = line.station.revocation(&order.id);
+            let step = step(&order, earlier, revoked, begun, reissue)?;
             Ok(Job { line: device.row.line, order, step })
         });
         match planned {
@@ -138,6 +143,7 @@ fn earlier(
 fn step(
     order: &Order,
     earlier: Option<ManifestEntry>,
+    revoked: Option<RevokedMinion>,
     begun: Option<&Unfinished>,
     reissue: bool,
 ) -> Result<Step, Conflict> {
@@ -148,6 +154,13 @@ fn step(
             Found::Nothing | Found::Whole => Ok(Step::Issue),
         };
     };
+    match revoked {
+        Some(_) if reissue => return Ok(Step::Reissue),
+        Some(RevokedMinion { id, at, reason, .. }) => {
+            return Err(Conflict::Revoked { id, at, reason });
+        }
+        None => {}
+    }
     let alike = refuse_other(order, &entry);
     if reissue && (alike.is_err() || entry.reissue.is_none()) {
         return Ok(Step::Reissue);
