@@ -227,3 +227,21 @@ fn a_revoked_device_is_not_skipped_as_if_it_were_good() {
     let again = "batch --station line-1 --csv devices.csv --out again --reissue --reason back";
     assert_eq!(factory.enrol(&format!("{again} --json")).ok().json()["reissued"], 2);
 }
+
+#[test]
+fn two_devices_that_would_go_into_one_directory_are_refused_before_any_is_issued() {
+    let factory = Factory::new();
+    factory.write("devices.csv", "serial,id\n11,a\n1,a1\n");
+    let lines = factory.ledger();
+    let batch = "batch --station line-1 --csv devices.csv --out";
+    assert_snapshot!(factory.enrol(&format!("{batch} out/{{id}}{{serial}}")), @r"
+    status 2
+
+    error: `devices.csv` has a wrong line, and nothing was issued
+      line 3: the bundle goes to `out/a11`, and so does that of line 2
+          1,a1
+    hint: put the list right and run the command again
+    ");
+    assert_eq!(factory.ledger(), lines);
+    factory.enrol(&format!("{batch} out/{{id}}/{{serial}}")).ok();
+}

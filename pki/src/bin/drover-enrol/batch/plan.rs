@@ -50,6 +50,8 @@ enum Conflict {
     Revoked { id: MinionId, at: Timestamp, reason: Reason },
     #[error("the bundle of `{id}` was begun in `{}`: finish it there", out.display())]
     Unfinished { id: MinionId, out: PathBuf },
+    #[error("the bundle goes to `{}`, and so does that of line {line}", out.display())]
+    Shared { out: PathBuf, line: u64 },
     #[error("`{}` holds the identity of another device: {found}", out.display())]
     Occupied { out: PathBuf, found: String },
     #[error("`{}` is no signing request that can be used", path.display())]
@@ -67,6 +69,7 @@ impl Conflict {
             Self::Grains { .. }
             | Self::Revoked { .. }
             | Self::Unfinished { .. }
+            | Self::Shared { .. }
             | Self::Occupied { .. }
             | Self::File(_) => Part::Row,
         }
@@ -84,12 +87,17 @@ pub(super) fn plan(
     let unfinished = line.station.unfinished()?;
     let unfinished: HashMap<_, _> = unfinished.into_iter().map(|it| (it.id.clone(), it)).collect();
     let (mut jobs, mut wrong) = (Vec::with_capacity(list.devices.len()), Vec::new());
+    let mut places = HashMap::with_capacity(list.devices.len());
     for device in &list.devices {
         let out = out.of(&device.id, &device.serial);
         let by_serial = line.station.find(&device.serial)?;
         let by_id = line.station.find_id(&device.id)?;
         let begun = unfinished.get(&device.id);
-        let planned = order(device, out, beside).and_then(|order| {
+        // `{id}-{serial}` is the same for two devices whose parts meet elsewhere.
+        let shared = places.insert(out.clone(), device.row.line);
+        let shared = shared.map(|line| Conflict::Shared { out: out.clone(), line });
+        let planned = shared.map_or(Ok(()), Err).and_then(|()| order(device, out, beside));
+        let planned = planned.and_then(|order| {
             let earlier = earlier(&order, by_serial, by_id)?;
             let revoked = line.station.revocation(&order.id);
             let step = step(&order, earlier, revoked, begun, reissue)?;
