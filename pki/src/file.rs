@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::CertificateDer;
+use tempfile::NamedTempFile;
 
 use crate::certificate::{Certificate, Unreadable};
 use crate::key::{KeyError, PrivateKey};
@@ -134,24 +135,48 @@ pub fn read_anchors(path: &Path) -> Result<TrustAnchors, FileError> {
         .map_err(|source| FileError::Anchors { path: path.to_owned(), source })
 }
 
+/// A file that is whole and synced, beside the place that it is for; gone if it does not take it.
+#[derive(Debug)]
+pub(crate) struct Staged<'a> {
+    path: &'a Path,
+    file: NamedTempFile,
+}
+
+impl<'a> Staged<'a> {
+    pub(crate) fn new(path: &'a Path, bytes: &[u8], access: Access) -> Result<Self, FileError> {
+        let file = write_beside(path, bytes, access)?;
+        file.as_file().sync_all().map_err(failed("write", path))?;
+        Ok(Self { path, file })
+    }
+
+    /// Takes its place, if that is free.
+    pub(crate) fn create(self) -> Result<(), FileError> {
+        let path = self.path;
+        self.file.persist_noclobber(path).map_err(|error| {
+            if error.error.kind() == io::ErrorKind::AlreadyExists {
+                FileError::Exists { path: path.to_owned() }
+            } else {
+                failed("write", path)(error.error)
+            }
+        })?;
+        sync_directory(directory(path))
+    }
+
+    /// Takes its place, whatever lies there.
+    fn replace(self) -> Result<(), FileError> {
+        self.file.persist(self.path).map_err(|error| failed("write", self.path)(error.error))?;
+        sync_directory(directory(self.path))
+    }
+}
+
 /// Writes a file that does not exist yet: whole, or not at all.
 pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
-    let staged = stage(path, bytes, access)?;
-    staged.persist_noclobber(path).map_err(|error| {
-        if error.error.kind() == io::ErrorKind::AlreadyExists {
-            FileError::Exists { path: path.to_owned() }
-        } else {
-            failed("write", path)(error.error)
-        }
-    })?;
-    sync_directory(directory(path))
+    Staged::new(path, bytes, access)?.create()
 }
 
 /// Writes a file, in the place of one that may exist: at any moment there is the old one or the new.
 pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
-    let staged = stage(path, bytes, access)?;
-    staged.persist(path).map_err(|error| failed("write", path)(error.error))?;
-    sync_directory(directory(path))
+    Staged::new(path, bytes, access)?.replace()
 }
 
 /// Copies a file, whole or not at all. What was read is zeroed: it may be a key.
@@ -203,7 +228,7 @@ pub(crate) fn sweep(directory: &Path) {
     }
 }
 
-fn stage(path: &Path, bytes: &[u8], access: Access) -> Result<tempfile::NamedTempFile, FileError> {
+fn write_beside(path: &Path, bytes: &[u8], access: Access) -> Result<NamedTempFile, FileError> {
     // A temporary file has mode 0600 from its first moment.
     let staged = tempfile::Builder::new().prefix(STAGED).tempfile_in(directory(path));
     let mut staged = staged.map_err(failed("write", path))?;
@@ -211,7 +236,7 @@ fn stage(path: &Path, bytes: &[u8], access: Access) -> Result<tempfile::NamedTem
         Access::Private => Ok(()),
         Access::Public => staged.as_file().set_permissions(Permissions::from_mode(0o644)),
     });
-    written.and_then(|()| staged.as_file().sync_all()).map_err(failed("write", path))?;
+    written.map_err(failed("write", path))?;
     Ok(staged)
 }
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Station, StationError};
 use crate::certificate::Certificate;
 use crate::crl::{RevocationList, Revocations};
-use crate::file::{self, Access, FileError};
+use crate::file::{self, Access, FileError, Staged};
 use crate::ledger::{
     Actor, Device, Event, ManifestLine, Reason, RevocationListLine, RevokedLine, Standing,
 };
@@ -103,6 +103,9 @@ impl Station {
         };
         let text = manifest.sign(&self.authority)?;
 
+        // Where it cannot be written, its number is not taken: nobody would miss that manifest's
+        // devices in the next.
+        let handed_out = Staged::new(out, text.as_bytes(), Access::Public)?;
         let directory = self.path.join(MANIFESTS);
         file::create_private_directory(&directory)?;
         let kept = directory.join(format!("{number:06}.json"));
@@ -110,7 +113,7 @@ impl Station {
         file::replace(&kept, text.as_bytes(), Access::Public)?;
         let event = Event::Manifest(ManifestLine { number, all, minions: count });
         self.ledger.append(&self.authority, by, now, event)?;
-        file::create(out, text.as_bytes(), Access::Public)?;
+        handed_out.create()?;
         let revoked = list.contents().revoked.len();
         Ok(Exported { number, minions: count, revoked, kept })
     }

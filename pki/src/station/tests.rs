@@ -211,6 +211,18 @@ fn manifests_are_numbered_and_list_each_device_once() {
 }
 
 #[test]
+fn a_manifest_that_cannot_be_written_takes_no_number_and_no_devices_with_it() {
+    let factory = factory();
+    let path = factory.path();
+    let mut station = station(&factory);
+    station.issue(&request(&factory, "a", "1"), NOW).unwrap();
+    let refusal = station.export(false, &path.join("not/there"), &ann(), NOW).unwrap_err();
+    assert!(matches!(refusal, StationError::File(_)), "{refusal}");
+    let exported = station.export(false, &path.join("there"), &ann(), NOW).unwrap();
+    assert_eq!((exported.number, exported.minions), (1, 1));
+}
+
+#[test]
 fn a_station_of_another_fleet_is_not_opened() {
     let (ours, theirs) = (factory(), factory());
     let root = ours.path().join("station/root.crt");
