@@ -179,6 +179,14 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileErro
     Staged::new(path, bytes, access)?.replace()
 }
 
+/// Writes a file that can be made again at any time, so nothing is synced for it: whole, or not at
+/// all, and where a link lies, in the link's place.
+#[cfg(feature = "station")]
+pub fn replace_unsynced(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+    let written = write_beside(path, bytes, access)?;
+    written.persist(path).map(drop).map_err(|error| failed("write", path)(error.error))
+}
+
 /// Copies a file, whole or not at all. What was read is zeroed: it may be a key.
 pub fn copy(from: &Path, to: &Path, access: Access) -> Result<(), FileError> {
     replace(to, &zeroize::Zeroizing::new(read(from)?), access)

@@ -62,3 +62,26 @@ fn scanned(png: &[u8]) -> String {
     let [grid] = grids.as_slice() else { panic!("{} codes", grids.len()) };
     grid.decode().unwrap().1
 }
+
+#[test]
+fn a_label_takes_the_place_of_a_link_and_of_the_label_of_an_earlier_certificate() {
+    let factory = Factory::new();
+    factory.write("devices.csv", "serial\nSN1\n");
+    let batch = "batch --station line-1 --csv devices.csv --out out";
+    factory.enrol(batch).ok();
+    let good = factory.read("line-1/labels/rfid-SN1.txt");
+
+    factory.write("line-1/labels/rfid-SN1.txt", "the label of the certificate before");
+    factory.enrol(batch).ok();
+    assert_eq!(factory.read("line-1/labels/rfid-SN1.txt"), good);
+
+    factory.write("precious", "precious");
+    for kind in ["txt", "svg", "png"] {
+        let label = factory.path(&format!("line-1/labels/rfid-SN1.{kind}"));
+        fs::remove_file(&label).unwrap();
+        std::os::unix::fs::symlink(factory.path("precious"), &label).unwrap();
+    }
+    factory.enrol("label --station line-1 --id rfid-SN1").ok();
+    assert_eq!(factory.read("precious"), "precious");
+    assert_eq!(factory.read("line-1/labels/rfid-SN1.txt"), good);
+}

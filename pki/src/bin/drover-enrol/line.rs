@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use drover_pki::assembly::{Label, OutPath, Settings};
 use drover_pki::certificate::Certificate;
-use drover_pki::file::{self, FileError};
+use drover_pki::file::{self, Access, FileError};
 use drover_pki::ledger::{Actor, Reason};
 use drover_pki::manifest::ManifestEntry;
 use drover_pki::station::{IssueRequest, Issued, KeySource, Station, StationError};
@@ -179,21 +179,25 @@ impl Labels {
         };
         let made = std::fs::create_dir_all(&self.directory);
         made.map_err(failed("make the directory", &self.directory))?;
+        // The text last: it tells that the three are whole, and of which certificate.
         for (kind, bytes) in [
-            ("txt", label.text().into_bytes()),
-            ("svg", label.svg().into_bytes()),
             ("png", label.png()),
+            ("svg", label.svg().into_bytes()),
+            ("txt", label.text().into_bytes()),
         ] {
-            let path = self.path(entry, kind);
-            std::fs::write(&path, bytes).map_err(failed("write", &path))?;
+            file::replace_unsynced(&self.path(entry, kind), &bytes, Access::Public)?;
         }
         Ok(label)
     }
 
-    /// Writes it where an earlier run was stopped before it did.
+    /// Writes it where an earlier run was stopped before it did, or has left that of an earlier
+    /// certificate.
     pub(crate) fn complete(&self, entry: &ManifestEntry) -> Result<(), FileError> {
-        // The picture is the last of the three.
-        if self.path(entry, "png").exists() { Ok(()) } else { self.write(entry).map(drop) }
+        let text = std::fs::read(self.path(entry, "txt"));
+        if text.is_ok_and(|text| text == Label::new(entry).text().as_bytes()) {
+            return Ok(());
+        }
+        self.write(entry).map(drop)
     }
 
     fn path(&self, entry: &ManifestEntry, kind: &str) -> PathBuf {
