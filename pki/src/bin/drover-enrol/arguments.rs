@@ -29,6 +29,7 @@ Examples, from an empty directory to a device:
                             --grain role=rfid --master 10.0.0.1:4510 --out rfid-0001
   drover-enrol manifest     --station line-1 --out line-1.manifest
   drover key import line-1.manifest                            (on the master)
+In place of `issue`, `station` takes what a barcode scanner reads, and `batch` a list in CSV.
 
 Exit status: 0 done, 1 refused or failed, 2 the command line or a file is wrong.";
 
@@ -219,6 +220,9 @@ impl FromStr for Grain {
     fn from_str(text: &str) -> Result<Self, String> {
         let (key, value) = text.split_once('=').ok_or("a grain is given as KEY=VALUE")?;
         let key = key.parse().map_err(|error: GrainNameError| error.to_string())?;
+        if value.chars().any(char::is_control) {
+            return Err("a grain's value has no line breaks and no control characters".to_owned());
+        }
         Ok(Self { key, value: value.to_owned() })
     }
 }
@@ -252,7 +256,7 @@ mod tests {
         let read = grains(&[grain("serial=0012").unwrap(), grain("a=b=c").unwrap()]).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"serial":"0012","a":"b=c"}"#);
         assert!(grains(&[grain("a=1").unwrap(), grain("a=2").unwrap()]).is_err());
-        for wrong in ["a", "=b", "a b=c", "id=x"] {
+        for wrong in ["a", "=b", "a b=c", "id=x", "a=\x1b[31m", "a=b\n"] {
             grain(wrong).unwrap_err();
         }
     }
