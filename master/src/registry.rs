@@ -208,6 +208,15 @@ impl Registry {
     }
 
     fn decide(&self, certificate: &MinionCertificate, now: Timestamp) -> Decision {
+        self.decide_by(&self.rows(), certificate, now)
+    }
+
+    fn decide_by(
+        &self,
+        rows: &HashMap<MinionId, Row>,
+        certificate: &MinionCertificate,
+        now: Timestamp,
+    ) -> Decision {
         let is_station_revoked = match &certificate.kind {
             MinionCertificateKind::IDevId { station, issuer } => {
                 self.refuses_station(station, issuer.issued)
@@ -221,7 +230,6 @@ impl Registry {
                 false
             }
         };
-        let rows = self.rows();
         let entry = rows.get(&certificate.id).map(|row| &row.entry);
         // One that comes for its last act is issued nothing any more, and may have its birth certificate alone.
         let is_leaving = entry.is_some_and(|entry| entry.is_leaving(now));
@@ -380,16 +388,23 @@ impl Registry {
         }
     }
 
-    /// Takes a newcomer's entry into memory, to be stored by the task.
-    fn welcome_newcomer(&self, entry: Entry) -> bool {
+    /// Decides of a device once more, which is a newcomer as it seems, and takes its entry into memory, to be stored by the
+    /// task. Nobody changes the entry in between: an operator or a manifest may just have.
+    fn welcome_newcomer(&self, certificate: &MinionCertificate, now: Timestamp) -> Decision {
         let mut rows = self.rows_mut();
+        let decision = self.decide_by(&rows, certificate, now);
+        let entry = match &decision {
+            Decision::AdmitNew(entry, _) | Decision::RefuseNew(entry) => entry.as_ref().clone(),
+            Decision::Admit(_) | Decision::Refuse(_) => return decision,
+        };
+        let waits = Decision::Refuse(Reason::Pending);
         let is_crowded = || {
             rows.values().filter(|row| row.entry.status == Status::Pending).count() >= MOST_PENDING
         };
         if entry.status == Status::Pending && is_crowded() {
-            return false;
+            return waits;
         }
-        let Ok(place) = self.0.amendments.try_reserve() else { return false };
+        let Ok(place) = self.0.amendments.try_reserve() else { return waits };
         let id = entry.id.clone();
         let before = rows.remove(&id);
         let (revision, sighting) =
@@ -397,7 +412,7 @@ impl Registry {
         let row = Row { is_newcomer: true, ..Row::new(entry, revision, sighting) };
         rows.insert(id.clone(), row);
         place.send(Amendment::Newcomer(id));
-        true
+        decision
     }
 
     fn stations(&self) -> RwLockReadGuard<'_, Stations> {
@@ -421,15 +436,15 @@ impl Admission for Registry {
     fn admit(&self, certificate: &MinionCertificate, address: SocketAddr) -> Result<(), Refusal> {
         // The gateway calls this as a shell; the time is that of a newcomer's entry.
         let now = Timestamp::now();
-        let refused = match self.decide(certificate, now) {
-            Decision::Admit(_) => None,
-            Decision::AdmitNew(entry, _) => {
-                (!self.welcome_newcomer(*entry)).then_some(Reason::Pending)
+        let decision = match self.decide(certificate, now) {
+            Decision::AdmitNew(..) | Decision::RefuseNew(_) => {
+                self.welcome_newcomer(certificate, now)
             }
-            Decision::RefuseNew(entry) => {
-                self.welcome_newcomer(*entry);
-                Some(Reason::Pending)
-            }
+            decided @ (Decision::Admit(_) | Decision::Refuse(_)) => decided,
+        };
+        let refused = match decision {
+            Decision::Admit(_) | Decision::AdmitNew(..) => None,
+            Decision::RefuseNew(_) => Some(Reason::Pending),
             Decision::Refuse(reason) => {
                 if let (Reason::Superseded, Some(alarms)) = (reason, self.0.alarms.get()) {
                     let (minion, fingerprint) = (certificate.id.clone(), certificate.fingerprint);

@@ -29,8 +29,12 @@ struct Factory {
 
 impl Factory {
     fn new(station: &'static str) -> Self {
+        Self::made_at(station, NOW)
+    }
+
+    fn made_at(station: &'static str, at: Timestamp) -> Self {
         let root = Authority::create_root(&"acme".parse().unwrap(), NOW).unwrap();
-        let line = root.create_factory_ca(&station.parse().unwrap(), NOW).unwrap();
+        let line = root.create_factory_ca(&station.parse().unwrap(), at).unwrap();
         let anchors = TrustAnchors::new(vec![root.der().clone()]).unwrap();
         Self { station, line, anchors }
     }
@@ -137,6 +141,22 @@ impl Fixture {
         let _directory = self.directory;
         self.store.registry::<Entry>().unwrap().into_iter().map(|(_, entry)| entry).collect()
     }
+}
+
+#[tokio::test]
+async fn a_device_that_is_registered_or_revoked_while_it_connects_stays_so() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
+    let device = factory.device("a");
+    let stranger = fixture.registry.decide(&device, NOW);
+    assert!(matches!(stranger, Decision::RefuseNew(_)));
+    fixture.import(&factory.manifest(1, &[&device])).await;
+    let decided = fixture.registry.welcome_newcomer(&device, NOW);
+    assert_eq!(decided, Decision::Admit(Scope::Full));
+    assert_eq!(fixture.registry.entry(&device.id).unwrap().manifest, 1);
+    fixture.change(&device, Verb::Revoke).await.unwrap();
+    let decided = fixture.registry.welcome_newcomer(&device, NOW);
+    assert_eq!(decided, Decision::Refuse(Reason::Revoked));
+    assert_eq!(fixture.registry.entry(&device.id).unwrap().status, Status::Revoked);
 }
 
 #[tokio::test]
