@@ -30,6 +30,10 @@ impl Manifests {
             return Ok(());
         }
         let directory = self.0.join(station.as_str());
+        if number == 1 && path.exists() {
+            // The station was made anew under its name. What the one before it said is no part of its series.
+            self.set_aside(station)?;
+        }
         fs::create_dir_all(&directory)?;
         let aside = path.with_extension("new");
         let mut file = fs::File::create(&aside)?;
@@ -71,6 +75,13 @@ impl Manifests {
         }
     }
 
+    /// No station's name has a `~`.
+    fn set_aside(&self, station: &StationName) -> io::Result<()> {
+        let aside = (1..).map(|number| self.0.join(format!("{station}~{number}")));
+        let free = aside.into_iter().find(|aside| !aside.exists());
+        fs::rename(self.0.join(station.as_str()), free.expect("some number is free"))
+    }
+
     fn path(&self, station: &StationName, number: u64) -> PathBuf {
         self.0.join(station.as_str()).join(format!("{number:06}.json"))
     }
@@ -93,5 +104,22 @@ mod tests {
         assert_eq!(manifests.numbers(&station).unwrap(), [9, 10]);
         assert_eq!(manifests.read(&station, 9).unwrap().unwrap(), b"{}\n");
         assert_eq!(manifests.read(&station, 8).unwrap(), None);
+    }
+
+    #[test]
+    fn a_station_that_is_made_anew_begins_a_series_of_its_own() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let manifests = Manifests::new(directory.path());
+        let station = "line-1".parse().unwrap();
+        for number in 1..4 {
+            manifests.keep(&station, number, b"before").unwrap();
+        }
+        for _ in 0..2 {
+            manifests.keep(&station, 1, b"anew").unwrap();
+        }
+        assert_eq!(manifests.numbers(&station).unwrap(), [1]);
+        assert_eq!(manifests.read(&station, 1).unwrap().unwrap(), b"anew");
+        let aside = directory.path().join("manifests/line-1~1/000003.json");
+        assert_eq!(fs::read(aside).unwrap(), b"before");
     }
 }

@@ -150,7 +150,7 @@ impl Registry {
         for device in &manifest.minions {
             let (before, revision) = self.entry_and_revision(&device.id);
             let registration =
-                registration::register(self.0.policy, manifest, device, before.as_ref(), now);
+                registration::register(self.0.policy, verified, device, before.as_ref(), now);
             let id = device.id.clone();
             let (after, is_verdict) = match registration {
                 Registration::New(entry) => {

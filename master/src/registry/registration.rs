@@ -1,11 +1,14 @@
 //! What a station's manifest makes of an entry: decisions without I/O. The station knows its devices' keys and what they
 //! are; who may connect is said here, and no manifest takes that back.
 
-use drover_pki::manifest::{Manifest, ManifestEntry, RevokedMinion};
+use drover_pki::manifest::{Manifest, ManifestEntry, RevokedMinion, VerifiedManifest};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::entry::{Birth, Entry, Status};
+use super::{
+    certificates::timestamp,
+    entry::{Birth, Entry, Status},
+};
 use crate::config::Acceptance;
 
 /// Why a device of a manifest was not taken.
@@ -38,11 +41,12 @@ pub(super) enum Registration {
 /// Registers a device of a manifest.
 pub(super) fn register(
     policy: Acceptance,
-    manifest: &Manifest,
+    verified: &VerifiedManifest,
     device: &ManifestEntry,
     entry: Option<&Entry>,
     now: Timestamp,
 ) -> Registration {
+    let manifest = &verified.manifest;
     let birth = Birth {
         key: device.key,
         station: manifest.station.clone(),
@@ -67,7 +71,12 @@ pub(super) fn register(
         })
     };
     let Some(entry) = entry else { return Registration::New(fresh(None)) };
-    if entry.manifest == 0 && manifest.number <= entry.forgotten {
+    // A station that was made anew since then counts its manifests from 1 again.
+    let is_of_new_station = || {
+        let made = timestamp(verified.authority.issued);
+        entry.operational_after.is_some_and(|deleted| deleted < made)
+    };
+    if entry.manifest == 0 && manifest.number <= entry.forgotten && !is_of_new_station() {
         return Registration::Refused(Conflict::Deleted);
     }
     let is_older = manifest.number < entry.manifest;

@@ -160,6 +160,22 @@ async fn a_device_that_is_registered_or_revoked_while_it_connects_stays_so() {
 }
 
 #[tokio::test]
+async fn a_station_that_was_made_anew_registers_what_was_deleted_before() {
+    let (before, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
+    let device = before.device("a");
+    fixture.import(&before.manifest(7, &[&device])).await;
+    fixture.change(&device, Verb::Delete).await.unwrap();
+    let anew = Factory::made_at("line-1", NOW + Duration::from_secs(1));
+    let again = before.device("a");
+    let imported = fixture.import(&anew.manifest(1, &[&again])).await;
+    assert_eq!(imported, (vec!["a".to_owned()], vec![], vec![]));
+    assert!(fixture.admit(&again).is_ok() && fixture.admit(&device).is_err());
+    fixture.change(&device, Verb::Delete).await.unwrap();
+    let old = fixture.import(&before.manifest(7, &[&device])).await;
+    assert_eq!(old, (vec![], vec![], vec![Conflict::Deleted]));
+}
+
+#[tokio::test]
 async fn a_device_connects_once_its_manifest_is_imported() {
     let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
     let device = factory.device("a");
