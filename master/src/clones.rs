@@ -15,6 +15,8 @@ use serde::Serialize;
 
 /// The same two are told of once in this time.
 const QUIET: Duration = Duration::from_secs(3_600);
+/// Pairs that are told of one minion in this time.
+const MOST_TOLD: usize = 4;
 /// Runs before the present one that are remembered: more than two machines may share an identity.
 const REMEMBERED: usize = 4;
 
@@ -97,6 +99,8 @@ pub enum Verdict {
 pub struct Clones {
     policy: ClonePolicy,
     minions: HashMap<MinionId, Seen>,
+    /// What was told lately, of the few that anything is told of.
+    told: HashMap<MinionId, Vec<(Pair, Instant)>>,
 }
 
 /// What is remembered of one minion: little, for most never have more than one run while the master runs.
@@ -118,7 +122,6 @@ struct Runs {
     before: Vec<BootId>,
     /// One that is refused while the present one is connected.
     barred: Option<BootId>,
-    told: Vec<(Pair, Instant)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,20 +132,7 @@ enum Pair {
 
 impl Runs {
     fn new(present: Machine) -> Self {
-        Self { present, before: Vec::new(), barred: None, told: Vec::new() }
-    }
-
-    /// Whether these two were not told of lately. From now on they were.
-    fn is_news(&mut self, pair: Pair, now: Instant) -> bool {
-        self.told.retain(|(_, at)| now.saturating_duration_since(*at) < QUIET);
-        if self.told.iter().any(|(told, _)| *told == pair) {
-            return false;
-        }
-        if self.told.len() == REMEMBERED {
-            self.told.remove(0);
-        }
-        self.told.push((pair, now));
-        true
+        Self { present, before: Vec::new(), barred: None }
     }
 
     fn succeed(&mut self, present: Machine, before: BootId) {
@@ -160,7 +150,7 @@ impl Clones {
     /// Nobody was seen yet.
     #[must_use]
     pub fn new(policy: ClonePolicy) -> Self {
-        Self { policy, minions: HashMap::new() }
+        Self { policy, ..Self::default() }
     }
 
     /// Whether a run is refused because another machine with its identity is connected.
@@ -211,7 +201,7 @@ impl Clones {
         }
         let mut pair = [before, boot];
         pair.sort_unstable();
-        let is_news = runs.is_news(Pair::Boots(pair), now);
+        let is_news = is_news(&mut self.told, minion, Pair::Boots(pair), now);
         let machines = [machine.clone(), runs.present.clone()];
         let (verdict, cut, kept) = match policy {
             ClonePolicy::Both => (Verdict::Refuse, vec![0, 1], None),
@@ -222,6 +212,7 @@ impl Clones {
         if rejects {
             // Whoever accepts the id begins anew.
             self.minions.remove(minion);
+            self.told.remove(minion);
         } else if verdict == Verdict::Welcome {
             runs.succeed(machine, before);
             runs.barred = Some(before);
@@ -246,14 +237,7 @@ impl Clones {
         let rejects = self.policy == ClonePolicy::Both;
         let pair = Pair::Certificate(shown.fingerprint.clone());
         let other = Machine { boot: self.minions.get(minion).map(|seen| seen.boot), ..other };
-        let is_news = match self.minions.get_mut(minion) {
-            Some(seen) => {
-                let runs = seen.more.get_or_insert_with(|| Box::new(Runs::new(other.clone())));
-                runs.is_news(pair, now)
-            }
-            // Nobody has connected since the master began: the next one to come is remembered.
-            None => true,
-        };
+        let is_news = is_news(&mut self.told, minion, pair, now);
         if rejects {
             self.minions.remove(minion);
         }
@@ -270,6 +254,23 @@ impl Clones {
             seen.is_connected = false;
         }
     }
+}
+
+/// Whether these two were not told of lately, nor so many others of this minion that one more tells nobody anything: who
+/// has its keys can make up as many runs as it wants.
+fn is_news(
+    told: &mut HashMap<MinionId, Vec<(Pair, Instant)>>,
+    minion: &MinionId,
+    pair: Pair,
+    now: Instant,
+) -> bool {
+    let told = told.entry(minion.clone()).or_default();
+    told.retain(|(_, at)| now.saturating_duration_since(*at) < QUIET);
+    let is_news = told.len() < MOST_TOLD && told.iter().all(|(before, _)| *before != pair);
+    if is_news {
+        told.push((pair, now));
+    }
+    is_news
 }
 
 #[cfg(test)]

@@ -50,6 +50,30 @@ fn an_agent_that_restarts_is_one_machine() {
 }
 
 #[test]
+fn who_makes_up_runs_without_end_is_told_of_a_few_times() {
+    let mut site = Site::new(ClonePolicy::First);
+    let mut told = 0;
+    for name in 2..100 {
+        for name in [1, name] {
+            let (_, found) = site.connects(name);
+            told += usize::from(found.is_some_and(|found| found.is_news));
+        }
+    }
+    assert_eq!(told, MOST_TOLD);
+}
+
+#[test]
+fn a_superseded_certificate_is_told_of_once_also_where_its_device_is_away() {
+    let mut site = Site::new(ClonePolicy::First);
+    let mut told = 0;
+    for _ in 0..10 {
+        let found = site.clones.handle_superseded(&minion(), machine(1), machine(2), site.now);
+        told += usize::from(found.is_some());
+    }
+    assert_eq!(told, 1);
+}
+
+#[test]
 fn a_run_that_comes_back_is_a_second_machine_and_the_first_stays() {
     let mut site = Site::new(ClonePolicy::First);
     assert!(site.connects(1).0 && site.connects(2).0);

@@ -64,8 +64,8 @@ impl HubTask {
 
     fn tell_of(&mut self, found: TwoMachines, now: Now) {
         let minion = found.id.clone();
-        tracing::warn!(%minion, sign = ?found.sign, "two machines have this identity");
         if found.is_news {
+            tracing::warn!(%minion, sign = ?found.sign, "two machines have this identity");
             let event =
                 NewEvent::new(Tag::key(&minion, "clone"), Some(minion.clone()), json!(found));
             self.round.effects.batch.event(event);
