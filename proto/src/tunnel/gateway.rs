@@ -74,7 +74,7 @@ pub struct GatewayLimits {
     pub message: Duration,
     /// Time in which a peer has to take what is written to it.
     pub stall: Duration,
-    /// Connections of one minion; past that its oldest goes.
+    /// Connections of one minion; past that its oldest goes that is not kept (see [`GatewayHandle::keep`]).
     pub connections_per_minion: usize,
     /// What one message may be.
     pub frames: FrameLimits,
@@ -253,6 +253,12 @@ impl GatewayHandle {
     /// Ends one connection; false if it has ended already.
     pub fn cut(&self, connection: &ConnectionId, reason: CutReason) -> bool {
         self.shared.connections().cut(connection.number, reason)
+    }
+
+    /// Newer connections of its minion do not push this one out any more: from now on that is for the caller to do. What
+    /// anybody opens who has the minion's birth certificate, or had it once, ends no session by being many.
+    pub fn keep(&self, connection: &ConnectionId) {
+        self.shared.connections().keep(connection.number);
     }
 
     /// From now on, new connections are shown this certificate.

@@ -118,6 +118,7 @@ impl HubTask {
         if is_operational {
             self.registry.used(&minion, IssuedCertificate::shown(certificate), now.wall);
         }
+        self.gateway.keep(&connection.id);
         let older = self.current.insert(minion.clone(), number);
         let older = older.and_then(|older| self.replace(older, now));
         let sighting = Sighting {

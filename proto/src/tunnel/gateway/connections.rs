@@ -59,11 +59,13 @@ pub(super) struct Connections {
 #[derive(Debug)]
 struct Open {
     minion: MinionId,
+    /// Newer ones do not push it out: the master ends it itself.
+    is_kept: bool,
     cut: oneshot::Sender<CutReason>,
 }
 
 impl Connections {
-    /// Takes a connection in. Beyond `most` of one minion its oldest is cut.
+    /// Takes a connection in. Beyond `most` of one minion its oldest is cut that is not kept.
     pub(super) fn insert(
         &mut self,
         connection: &ConnectionId,
@@ -72,13 +74,22 @@ impl Connections {
         let (cut, receiver) = oneshot::channel();
         let numbers = self.by_minion.entry(connection.minion.clone()).or_default();
         numbers.insert(connection.number);
-        let oldest = numbers.first().copied().filter(|_| numbers.len() > most);
+        let is_kept = |number: &u64| self.by_number.get(number).is_some_and(|open| open.is_kept);
+        let oldest = numbers.iter().copied().find(|number| !is_kept(number));
+        let oldest = oldest.filter(|_| numbers.len() > most);
         let minion = connection.minion.clone();
-        self.by_number.insert(connection.number, Open { minion, cut });
+        self.by_number.insert(connection.number, Open { minion, is_kept: false, cut });
         if let Some(oldest) = oldest {
             self.cut(oldest, CutReason::Superseded);
         }
         receiver
+    }
+
+    /// Newer connections of its minion do not push this one out any more.
+    pub(super) fn keep(&mut self, number: u64) {
+        if let Some(open) = self.by_number.get_mut(&number) {
+            open.is_kept = true;
+        }
     }
 
     pub(super) fn remove(&mut self, number: u64) -> Option<oneshot::Sender<CutReason>> {
@@ -153,5 +164,17 @@ mod tests {
         let _third = connections.insert(&connection("a", 3), 2);
         assert_eq!(first.try_recv(), Ok(CutReason::Superseded));
         assert_eq!(connections.len(), 2);
+    }
+
+    #[test]
+    fn a_session_that_stands_is_not_pushed_out_by_connections_that_say_nothing() {
+        let mut connections = Connections::default();
+        let mut session = connections.insert(&connection("a", 1), 2);
+        connections.keep(1);
+        let mut silent = connections.insert(&connection("a", 2), 2);
+        let _newest = connections.insert(&connection("a", 3), 2);
+        assert!(session.try_recv().is_err());
+        assert_eq!(silent.try_recv(), Ok(CutReason::Superseded));
+        assert!(connections.cut(1, CutReason::Superseded), "the master may");
     }
 }
