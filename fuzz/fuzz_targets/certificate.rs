@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use drover_pki::Authority;
 use drover_pki::certificate::Certificate;
+use drover_pki::clock::DeviceClock;
 use drover_pki::pem_text::decode_certificates;
 use drover_pki::verify::{
     TrustAnchors, verify_factory_authority, verify_master, verify_minion, verify_operator,
@@ -33,7 +34,8 @@ fuzz_target!(|data: &[u8]| {
     let _ = Certificate::read(data);
     let _ = decode_certificates(data);
     let _ = TrustAnchors::from_pem(data);
-    let _ = drover_pki::clock::validation_time(now, None, &chain);
+    let clock = DeviceClock { system: now, floor: None };
+    assert!(clock.verify_master(anchors, &shown, &chain).is_err());
     assert!(verify_minion(anchors, &shown, &chain, now).is_err());
     assert!(verify_master(anchors, &shown, &chain, now).is_err());
     assert!(verify_operator(anchors, &shown, &chain, now).is_err());

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use drover_beacons::BeaconSchedule;
+use drover_pki::clock::Floor;
 use drover_proto::{
     id::BootId,
     message::{Certificate, Scope, Welcome},
@@ -122,7 +123,7 @@ impl Agent {
         tracing::debug!(?allowed, "open files");
         durable::private_directory(&config.data_dir)?;
         let lock = durable::lock_directory(&config.data_dir)?;
-        let floor = ClockFloor::load(&config.data_dir);
+        let floor = ClockFloor::load(&config.data_dir, identity.born());
         let journal = Journal::open(&config.data_dir)?;
         let (orders, taken) = mpsc::channel(64);
         let library = Library::of_master(&config.data_dir, config.cache_limit, orders)?;
@@ -218,7 +219,7 @@ impl Agent {
         S: Future<Output = ()> + Unpin,
     {
         // The certificate has verified, so its notBefore is past, whatever the clock says.
-        self.floor.raise(tunnel.master().latest_not_before);
+        self.floor.raise(Floor::of_master(tunnel.master()));
         let (master, address) = (tunnel.master().name.to_string(), tunnel.address());
         self.shown_by_master = tunnel.shown().to_vec();
         let mut link = Link::new(tunnel);
@@ -454,7 +455,7 @@ impl Agent {
             masters: self.device.config().master.clone(),
             identity: self.identity.shown().clone(),
             anchors: Arc::clone(self.identity.roots.anchors()),
-            clock_floor: self.floor.get(),
+            clock_floor: Some(self.floor.get()),
             limits: TunnelLimits::default(),
         }
     }

@@ -9,6 +9,7 @@ use std::{
 use drover_pki::{
     MinionId, PrivateKey,
     certificate::{Certificate, Unreadable},
+    clock::Floor,
     file::FileError,
     pair::KeyPairFiles,
     profile::BACKDATE,
@@ -57,8 +58,8 @@ struct Credential {
 pub struct Renewed {
     /// For how long it is good.
     pub term: Term,
-    /// The start of its validity, for the clock's floor: it verified.
-    pub not_before: UnixTime,
+    /// What it proves of the time: it verified.
+    pub proved: Floor,
     /// Whether it outlives the agent: the disk may be read-only or full.
     pub stored: Result<(), FileError>,
 }
@@ -195,6 +196,15 @@ impl DeviceIdentity {
         };
     }
 
+    /// When it was issued the certificate that it has had the longest: the device is no older.
+    #[must_use]
+    pub fn born(&self) -> UnixTime {
+        let first = self.birth.as_ref().or(self.operational.as_ref());
+        let issued = first.map_or(Timestamp::UNIX_EPOCH, |first| first.term.issued);
+        let seconds = u64::try_from(issued.as_second()).unwrap_or_default();
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
     /// For how long its operational certificate is good, if it has one.
     #[must_use]
     pub fn term(&self) -> Option<Term> {
@@ -235,7 +245,7 @@ impl DeviceIdentity {
         };
         self.operational = Some(Credential { identity, term });
         self.shows = Kind::Operational;
-        Ok(Renewed { term, not_before: certificate.not_before, stored })
+        Ok(Renewed { term, proved: Floor::of_minion(&certificate), stored })
     }
 }
 

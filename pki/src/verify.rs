@@ -108,6 +108,8 @@ pub struct MasterCertificate {
     pub not_before: UnixTime,
     /// The end of its validity.
     pub not_after: UnixTime,
+    /// When the authority that issued it was issued itself.
+    pub authority: UnixTime,
     /// The latest notBefore of the path that verified: what a device's clock floor rises to.
     pub latest_not_before: UnixTime,
 }
@@ -201,6 +203,7 @@ pub fn verify_master(
         serial: leaf.serial,
         not_before: leaf.not_before,
         not_after: leaf.not_after,
+        authority: verified.issuer.issuer.issued,
         latest_not_before: verified.issuer.latest_not_before.max(leaf.not_before),
     })
 }

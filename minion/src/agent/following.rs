@@ -2,9 +2,7 @@
 //! it. A list that is refused is an event: either this device or the master that sent it is not what it should be.
 
 use bytes::Bytes;
-use drover_pki::clock::validation_time;
 use drover_proto::session::minion::Established;
-use rustls_pki_types::UnixTime;
 use serde_json::json;
 
 use super::Agent;
@@ -12,7 +10,8 @@ use crate::error_chain;
 
 impl Agent {
     pub(super) fn follow_roots(&mut self, list: &Bytes, session: &mut Established) {
-        let at = validation_time(UnixTime::now(), self.floor.get(), &self.shown_by_master);
+        // The master was judged when it was met. Since then years may have passed, or the clock may have jumped.
+        let at = self.floor.clock().time_within(&self.shown_by_master);
         match self.identity.roots.follow(list, &self.shown_by_master, at) {
             Ok(stored) => {
                 let told = self.identity.roots.told();

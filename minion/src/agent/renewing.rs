@@ -4,12 +4,12 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use drover_pki::{PrivateKey, certificate::Certificate, clock::validation_time, file::FileError};
+use drover_pki::{PrivateKey, file::FileError};
 use drover_proto::{
     message::{self, CertificateRequest},
     session::minion::Request,
 };
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::CertificateDer;
 
 use crate::{
     clock_floor::ClockFloor,
@@ -109,13 +109,10 @@ fn take(
 ) -> Result<Renewed, RenewError> {
     let chain: Vec<_> =
         answer.chain.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    let now = validation_time(UnixTime::now(), floor.get(), &chain);
     // Whether it has expired is the master's to judge: a device whose clock runs ahead must not refuse its own.
-    let end =
-        chain.first().and_then(|leaf| Certificate::read(leaf).ok()).map(|leaf| leaf.not_after);
-    let at = end.map_or(now, |end| end.min(now));
+    let at = floor.clock().time_within(&chain);
     let renewed = identity.renew(key, chain, at)?;
-    floor.raise(renewed.not_before);
+    floor.raise(renewed.proved);
     tracing::info!(
         issued = %renewed.term.issued,
         expires = %renewed.term.expires,

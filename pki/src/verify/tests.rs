@@ -348,24 +348,6 @@ fn a_stations_authority_is_verified_against_the_root() {
 }
 
 #[test]
-fn a_clock_at_1970_validates_at_the_latest_not_before_shown() {
-    let fleet = fleet();
-    let leaf = issue(&fleet.fleet_ca, &Profile::master(&"north".parse().unwrap()));
-    let chain = [leaf.clone(), fleet.fleet_ca.der().clone()];
-    let boot = UnixTime::since_unix_epoch(Duration::from_secs(60));
-    verify_master(&fleet.anchors, &leaf, &chain[1..], boot).unwrap_err();
-    let now = crate::clock::validation_time(boot, None, &chain);
-    let verified = verify_master(&fleet.anchors, &leaf, &chain[1..], now).unwrap();
-    let floor = crate::clock::raised_floor(None, verified.latest_not_before);
-    assert_eq!(floor.as_secs() + 300, unix(NOW).as_secs());
-    // The floor never falls, and the system clock counts once it is ahead.
-    let ahead = UnixTime::since_unix_epoch(Duration::from_secs(floor.as_secs() + 1));
-    assert_eq!(crate::clock::raised_floor(Some(ahead), floor), ahead);
-    assert_eq!(crate::clock::validation_time(ahead, Some(floor), &chain), ahead);
-    assert_eq!(crate::clock::validation_time(boot, Some(ahead), &chain), ahead);
-}
-
-#[test]
 fn roots_are_authorities_and_may_be_several() {
     let (old, new) = (fleet(), fleet());
     let pem =

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use drover_pki::clock::Floor;
 use drover_pki::verify::{MasterCertificate, TrustAnchors};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::CertificateDer;
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
@@ -75,7 +76,7 @@ pub struct TunnelConfig {
     /// The roots that the master's certificate leads to.
     pub anchors: Arc<TrustAnchors>,
     /// The latest time that certificates have proved so far; `None` once the clock is known to be right.
-    pub clock_floor: Option<UnixTime>,
+    pub clock_floor: Option<Floor>,
     /// Limits.
     pub limits: TunnelLimits,
 }
@@ -131,7 +132,7 @@ pub async fn connect(config: &TunnelConfig) -> Result<Tunnel, TunnelError> {
 }
 
 impl Tunnel {
-    /// The master's certificate. Its `latest_not_before` raises the clock floor.
+    /// The master's certificate. It raises the clock's floor.
     #[must_use]
     pub fn master(&self) -> &MasterCertificate {
         &self.master

@@ -3,10 +3,9 @@
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use drover_pki::clock::validation_time;
+use drover_pki::clock::{DeviceClock, Floor};
 use drover_pki::verify::{
-    CertificateError, MasterCertificate, MinionCertificate, TrustAnchors, verify_master,
-    verify_minion,
+    CertificateError, MasterCertificate, MinionCertificate, TrustAnchors, verify_minion,
 };
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -115,12 +114,12 @@ pub(super) fn server_config(identity: &Identity, verifier: Arc<MinionVerifier>) 
 #[derive(Debug)]
 pub(super) struct MasterVerifier {
     anchors: Arc<TrustAnchors>,
-    clock_floor: Option<UnixTime>,
+    clock_floor: Option<Floor>,
     verified: OnceLock<(MasterCertificate, Vec<CertificateDer<'static>>)>,
 }
 
 impl MasterVerifier {
-    pub(super) fn new(anchors: Arc<TrustAnchors>, clock_floor: Option<UnixTime>) -> Self {
+    pub(super) fn new(anchors: Arc<TrustAnchors>, clock_floor: Option<Floor>) -> Self {
         Self { anchors, clock_floor, verified: OnceLock::new() }
     }
 
@@ -198,12 +197,11 @@ impl ServerCertVerifier for MasterVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let mut chain = vec![leaf.clone()];
-        chain.extend_from_slice(intermediates);
-        let now = validation_time(now, self.clock_floor, &chain);
+        let clock = DeviceClock { system: now, floor: self.clock_floor };
         let certificate =
-            verify_master(&self.anchors, leaf, intermediates, now).map_err(refused)?;
-        let shown = chain.into_iter().map(CertificateDer::into_owned).collect();
+            clock.verify_master(&self.anchors, leaf, intermediates).map_err(refused)?;
+        let shown = std::iter::once(leaf).chain(intermediates);
+        let shown = shown.map(|der| der.clone().into_owned()).collect();
         self.verified.get_or_init(|| (certificate, shown));
         Ok(ServerCertVerified::assertion())
     }

@@ -1,6 +1,8 @@
 //! Who does not get past the handshake.
 
+use drover_pki::clock::Floor;
 use drover_pki::profile::{Profile, Validity};
+use drover_pki::verify::MasterCertificate;
 use drover_proto::tunnel::{Identity, TunnelFailure};
 use rustls::AlertDescription;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -144,7 +146,11 @@ async fn an_old_master_is_refused_by_a_device_that_knows_the_time_better() {
     let master = Master::start(&fleet).await;
     let mut config = master.config(&fleet, fleet.minion("m"));
     let far = std::time::Duration::from_secs(4_000_000_000);
-    config.clock_floor = Some(rustls::pki_types::UnixTime::since_unix_epoch(far));
+    // Of this very authority, whose certificate was issued now.
+    let later = rustls::pki_types::UnixTime::since_unix_epoch(far);
+    let known = soon(drover_proto::tunnel::connect(&config)).await.unwrap();
+    let known = MasterCertificate { latest_not_before: later, ..known.master().clone() };
+    config.clock_floor = Some(Floor::of_master(&known));
     let error = soon(drover_proto::tunnel::connect(&config)).await.err().unwrap();
     assert!(matches!(error.cause, TunnelFailure::MasterRefused(_)), "{error:?}");
     assert!(matches!(expired(), Validity::Between(..)));
