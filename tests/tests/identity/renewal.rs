@@ -7,6 +7,7 @@ use drover_pki::{
 };
 use drover_tests::{
     fleet::{Fleet, PATIENCE, run},
+    openssl::Shown,
     wait,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -128,6 +129,9 @@ fn a_certificate_that_expired_400_days_ago_is_got_again() {
     let pki = fleet.minion_dir("rfid-1").join("pki");
     fs::write(pki.join("ldevid.crt"), encode_certificates(&[leaf, ca.der().clone()])).unwrap();
     fs::write(pki.join("ldevid.key"), key.to_pem().as_bytes()).unwrap();
+    let shown = Shown::of_device(&fleet, "rfid-1", "ldevid");
+    let found = shown.openssl_finds(&["-purpose", "sslclient"]);
+    assert!(found.contains("certificate has expired"), "{found}");
     let before = fleet.events("drover/key/rfid-1/renewed").len();
     fleet.start_minion("rfid-1");
     let renewed = fleet.wait_events("drover/key/rfid-1/renewed", before + 1);
