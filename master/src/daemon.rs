@@ -305,10 +305,7 @@ fn announce(master: &Master, limit: DescriptorLimit) {
     );
     match master.operational.validity() {
         Some(validity) => {
-            tracing::info!(
-                days = validity.as_secs_f64() / 86_400.0,
-                "operational certificates are issued"
-            );
+            tracing::info!(?validity, "operational certificates are issued");
         }
         None => tracing::warn!(
             "no operational certificates are issued: minions live by their birth certificates, which do not end"

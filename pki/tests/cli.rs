@@ -48,7 +48,7 @@ fn a_factory_is_made_once() {
     assert_snapshot!(enrol(path, "init-fleet --name acme --dir fleet"), @r"
     status 0
     made the fleet `acme`
-      fleet/root  the root: put it in a safe, it makes stations alone
+      fleet/root  the root: put it in a safe, it makes authorities alone
       fleet/master  the pki_dir of the master `acme`
     warning: `fleet/root/root.key` is not encrypted; who reads it can issue certificates
     warning: `fleet/master/fleet-ca.key` is not encrypted; who reads it can issue certificates

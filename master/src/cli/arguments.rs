@@ -32,15 +32,26 @@ Examples:
 Exit status: 0 all succeeded; 1 a minion failed or did not answer; 2 the command line, an
 expression or a file is wrong; 3 nothing matched, or there is no such thing.";
 
+const KEY_EXAMPLES: &str = "\
+Examples:
+  drover key import line-1.manifest              let in what a station has issued
+  drover key list --status pending               who waits
+  drover key revoke rfid-0042 --reason stolen    cut off within a second, for good
+  drover key retire 'rfid-*' --at 2031-06-30     no certificate lasts longer, then they are revoked
+  drover key authorities                         what the fleet stands on, and until when";
+
+/// What every verb takes stands below what is its own.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Run functions on minions, and see what the master knows.
 #[derive(Debug, Parser)]
 #[command(name = "drover", version, override_usage = USAGE, after_help = EXAMPLES)]
 #[command(subcommand_value_name = "COMMAND", max_term_width = 100, disable_help_subcommand = true)]
 pub(super) struct Everything {
     #[command(flatten)]
-    pub(super) global: Global,
-    #[command(flatten)]
     pub(super) call: Call,
+    #[command(flatten)]
+    pub(super) global: Global,
     #[command(subcommand)]
     pub(super) verb: Option<Verb>,
 }
@@ -50,25 +61,25 @@ pub(super) struct Everything {
 #[command(name = "drover", version, override_usage = USAGE, after_help = EXAMPLES, max_term_width = 100)]
 pub(super) struct OnlyCall {
     #[command(flatten)]
-    pub(super) global: Global,
-    #[command(flatten)]
     pub(super) call: Call,
+    #[command(flatten)]
+    pub(super) global: Global,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Global {
     /// The master's configuration directory
     #[arg(short, long, value_name = "DIR", global = true, env = "DROVER_CONFIG_DIR")]
-    #[arg(default_value = DEFAULT_DIRECTORY)]
+    #[arg(default_value = DEFAULT_DIRECTORY, help_heading = EVERYWHERE)]
     pub(super) config: PathBuf,
     /// How to print; json is one value and nothing else
-    #[arg(long, visible_alias = "output", value_name = "FORMAT", global = true)]
+    #[arg(long, visible_alias = "output", value_name = "FORMAT", global = true, help_heading = EVERYWHERE)]
     pub(super) out: Option<Format>,
     /// No colours, also on a terminal (as NO_COLOR)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(super) no_color: bool,
     /// Colours, also where no terminal is
-    #[arg(long, global = true, conflicts_with = "no_color")]
+    #[arg(long, global = true, conflicts_with = "no_color", help_heading = EVERYWHERE)]
     pub(super) force_color: bool,
 }
 
@@ -93,7 +104,7 @@ pub(super) enum Format {
 pub(super) struct Call {
     #[command(flatten)]
     pub(super) matcher: Matcher,
-    /// Which minions: a glob on the id, unless an option above says otherwise
+    /// Which minions: a glob on the id, unless an option says otherwise
     pub(super) target: Option<String>,
     /// What to run there: module.function
     pub(super) function: Option<String>,
@@ -224,8 +235,8 @@ pub(super) struct Target {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Verb {
-    /// Which devices may connect: accept, reject, revoke or delete their keys, import manifests
-    #[command(visible_alias = "keys")]
+    /// Which devices may connect, and the authorities behind them: accept, revoke, import, retire
+    #[command(visible_alias = "keys", after_help = KEY_EXAMPLES)]
     Key {
         #[command(subcommand)]
         verb: KeyVerb,

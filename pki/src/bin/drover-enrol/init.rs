@@ -35,7 +35,7 @@ pub(crate) fn init_fleet(arguments: &InitFleet, now: Timestamp) -> Result<(), Fa
     warn_unencrypted(&fleet.root_dir().join("root.key"))?;
     warn_unencrypted(&fleet.master_dir().join("fleet-ca.key"))?;
     crate::print(&format!(
-        "made the fleet `{}`\n  {}  the root: put it in a safe, it makes stations alone\n  \
+        "made the fleet `{}`\n  {}  the root: put it in a safe, it makes authorities alone\n  \
          {}  the pki_dir of the master `{master}`\n",
         arguments.name,
         fleet.root_dir().display(),
