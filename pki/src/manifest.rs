@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::authority::Authority;
+use crate::certificate::Certificate;
 use crate::crl::{CrlError, RevocationList};
 use crate::dsse::{self, EnvelopeError, Opened, OpenedSignature};
 use crate::fingerprint::{Fingerprint, KeyDigest};
@@ -232,6 +233,19 @@ impl Manifest {
             .and_then(|crl| crl.verify(&signature.signer).map(|()| crl))
             .map_err(ManifestError::RevocationList)?;
         Ok(VerifiedManifest { manifest, authority, crl })
+    }
+
+    /// Reads a manifest that is as its signer left it, and the signer's key. Whether that one is a station of the fleet
+    /// is not asked: a station's own copies outlive the root that it had when it signed them.
+    pub(crate) fn read_signed(text: &[u8]) -> Result<(Self, KeyDigest), ManifestError> {
+        let opened = dsse::open(text, PAYLOAD_TYPE)?;
+        let signature = sole_signature(&opened)?;
+        let signer = Certificate::read(&signature.signer).map_err(CertificateError::from);
+        let signer = signer.map_err(ManifestError::Authority)?;
+        if !opened.is_signed_by(signature, &signature.signer) {
+            return Err(ManifestError::Forged);
+        }
+        Ok((read_payload(&opened.payload)?, signer.key))
     }
 
     /// Reads a manifest to show it. Nothing in it is proven.

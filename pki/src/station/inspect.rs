@@ -10,7 +10,7 @@ use super::{StationError, unix};
 use crate::certificate::Certificate;
 use crate::file;
 use crate::fleet::FleetError;
-use crate::ledger::{Finding, Inspection, Ledger, LedgerError};
+use crate::ledger::{Event, Finding, Inspection, Ledger, LedgerError, Line};
 use crate::manifest::Manifest;
 use crate::name::StationName;
 use crate::verify::verify_factory_authority;
@@ -39,19 +39,33 @@ pub fn inspect(path: &Path, now: Timestamp) -> Result<StationInspection, Station
 
     let (mut known, mut findings) = (Vec::new(), Vec::new());
     let manifests = manifests(path)?;
+    let adopted = adopted_until(path);
     for (number, file) in &manifests {
-        match Manifest::verify(&file::read(file)?, &anchors, unix(now)) {
-            Ok(manifest) if manifest.authority.key == own_key => {
-                known.push(manifest.manifest.ledger.head);
+        match Manifest::read_signed(&file::read(file)?) {
+            // Under whichever root: one that was dropped since may have certified this key when it signed.
+            Ok((manifest, key)) if manifest.number == *number && manifest.station == station => {
+                if key == own_key {
+                    known.push(manifest.ledger.head);
+                } else if *number > adopted {
+                    findings.push(Finding::Manifest { number: *number });
+                }
+                // Else the station before this one made it, with a ledger of its own.
             }
-            // The station before this one made it, with a ledger of its own.
-            Ok(_) => {}
-            Err(_) => findings.push(Finding::Manifest { number: *number }),
+            Ok(_) | Err(_) => findings.push(Finding::Manifest { number: *number }),
         }
     }
     let mut ledger = Ledger::inspect(path, &chain[0], &known)?;
     ledger.findings.append(&mut findings);
     Ok(StationInspection { station, ledger })
+}
+
+/// The last manifest of the station before this one, 0 where there was none.
+fn adopted_until(path: &Path) -> u64 {
+    let first = Ledger::lines(path).ok().and_then(|mut lines| lines.next());
+    match first {
+        Some(Ok(Line { event: Event::Replaced(line), .. })) => line.number,
+        Some(_) | None => 0,
+    }
 }
 
 /// Refuses a ledger that does not know of a manifest which was made: an older copy of it was put in

@@ -15,6 +15,7 @@ use crate::new_key::NewKey;
 use crate::new_station::{self, Founding, NewStationError};
 use crate::verify::verify_minion;
 
+mod followed;
 mod memory;
 mod replacement;
 mod unfinished;

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A station made again from manifests; the one before it is gone.
-fn replace(factory: &TempDir, manifests: &[&str]) -> Result<usize, NewStationError> {
+pub(super) fn replace(factory: &TempDir, manifests: &[&str]) -> Result<usize, NewStationError> {
     let path = factory.path().join("station");
     let _ = fs::rename(&path, factory.path().join("gone"));
     let manifests: Vec<_> =
