@@ -363,14 +363,16 @@ fn verify_leaf(
     Ok(VerifiedLeaf { leaf: certificate, speaks_for, issuer })
 }
 
-/// Whether the authority that was shown first is one that issues for this. For a path that did not verify.
+/// Whether the first authority among what was shown is one that issues for this. For a path that did not verify.
 fn check_shown_authority(
     shown: &[CertificateDer<'_>],
     purpose: Purposes,
 ) -> Result<(), CertificateError> {
-    let Some(authority) = shown.first() else { return Ok(()) };
-    let authority = Certificate::read(authority)?;
-    check_authority(&authority, &sole_urn(&authority)?, purpose)
+    let mut shown = shown.iter().filter_map(|der| Certificate::read(der).ok());
+    match shown.find(|certificate| certificate.is_ca) {
+        Some(authority) => check_authority(&authority, &sole_urn(&authority)?, purpose),
+        None => Ok(()),
+    }
 }
 
 /// The authority next to the leaf in the path: the one whose signature counts, which need not be

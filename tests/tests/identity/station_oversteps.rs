@@ -1,6 +1,8 @@
 //! A station's authority, in a thief's hands, that makes a master or an operator. In X.509 alone an operator by a station
 //! is as good as one by the fleet CA: openssl takes it.
 
+use std::fs;
+
 use drover_pki::{Profile, certificate::Purposes};
 use drover_tests::{
     fleet::{Fleet, run},
@@ -56,6 +58,11 @@ fn no_minion_takes_a_master_that_a_station_made() {
             assert!(matches!(contact, Contact::Alert(_)), "{name}: {contact:?}");
         }
         fleet.kill_minion("rfid-1");
+    }
+    // Whoever looks why the device has no connection is told that an authority's key is in the wrong hands.
+    let log = fs::read_to_string(fleet.path("minion-rfid-1.log")).unwrap();
+    for why in ["has clientAuth and cannot issue for serverAuth", "expected is a master"] {
+        assert!(log.contains(why), "{log}");
     }
 }
 

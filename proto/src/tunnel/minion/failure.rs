@@ -1,6 +1,8 @@
 //! Why a minion has no connection, and what can be done about it.
 
+use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::AlertDescription;
@@ -43,7 +45,7 @@ pub enum TunnelFailure {
     },
     /// This side does not accept the master's certificate.
     #[error("the master's certificate is not accepted here")]
-    MasterRefused(#[source] rustls::Error),
+    MasterRefused(#[source] Arc<dyn StdError + Send + Sync>),
     /// TLS failed in another way.
     #[error("the TLS handshake failed")]
     Handshake(#[source] io::Error),
@@ -101,11 +103,17 @@ impl TunnelFailure {
 pub(super) fn handshake_failed(error: io::Error) -> TunnelFailure {
     match tls_error(&error) {
         Some(rustls::Error::AlertReceived(alert)) => TunnelFailure::Rejected(*alert),
-        Some(refused @ rustls::Error::InvalidCertificate(_)) => {
-            TunnelFailure::MasterRefused(refused.clone())
-        }
+        Some(rustls::Error::InvalidCertificate(why)) => TunnelFailure::MasterRefused(reason(why)),
         Some(_) | None => TunnelFailure::Handshake(error),
     }
+}
+
+/// Our own reason, which rustls prints as a program would.
+fn reason(refused: &rustls::CertificateError) -> Arc<dyn StdError + Send + Sync> {
+    if let rustls::CertificateError::Other(ours) = refused {
+        return Arc::clone(&ours.0);
+    }
+    Arc::new(rustls::Error::InvalidCertificate(refused.clone()))
 }
 
 pub(super) fn not_greeted(error: OpeningError) -> TunnelFailure {
