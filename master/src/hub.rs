@@ -2,7 +2,7 @@
 //! send becomes durable in batches, and is acknowledged, answered and told only then.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -147,8 +147,8 @@ pub struct Started {
 pub enum PendingOf {
     /// One job's.
     Job(JobId),
-    /// One minion's.
-    Minion(MinionId),
+    /// These minions'.
+    Minions(HashSet<MinionId>),
 }
 
 enum Command {

@@ -1,7 +1,7 @@
 //! What the API, the runners and the reactor hold of a running master: its parts, and the few things that need more than
 //! one of them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 use drover_pki::{
     StationName,
@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     crl::{CrlHandle, RevokeError},
     est::EstHandle,
-    hub::{HubHandle, StartError, Started},
+    hub::{HubHandle, PendingOf, StartError, Started},
     identity::IdentityHandle,
     manifests::Manifests,
     operational::Operational,
@@ -222,10 +222,20 @@ impl Master {
         reason: Option<&str>,
     ) -> Vec<(MinionId, Result<Changed, ChangeError>)> {
         let changes = self.registry.change(ids, verb, reason, Now::read().wall).await;
+        let mut gone = HashSet::new();
         for changed in changes.iter().filter_map(|(_, changed)| changed.as_ref().ok()) {
-            if changed.entry.status == Status::Deleted {
-                self.presence.deleted(&changed.entry.id);
+            match changed.entry.status {
+                Status::Deleted => {
+                    self.presence.deleted(&changed.entry.id);
+                    gone.insert(changed.entry.id.clone());
+                }
+                Status::Revoked => drop(gone.insert(changed.entry.id.clone())),
+                Status::Accepted | Status::Pending | Status::Rejected => {}
             }
+        }
+        if !gone.is_empty() {
+            // What waited for them is not for another device that gets the id. Where the hub has ended, so does the master.
+            let _ = self.hub.cancel_pending(PendingOf::Minions(gone)).await;
         }
         self.retirements.look();
         changes

@@ -40,7 +40,7 @@ async fn show(
     let mut pending = master.hub.pending().await?;
     pending.retain(|entry| match &of {
         PendingOf::Job(jid) => entry.jid == *jid,
-        PendingOf::Minion(minion) => entry.minion == *minion,
+        PendingOf::Minions(minions) => minions.contains(&entry.minion),
     });
     if pending.is_empty() {
         return Err(nothing(&id));
@@ -65,7 +65,10 @@ async fn cancel(
 fn pending_of(id: &str) -> Result<PendingOf, ApiError> {
     match id.parse() {
         Ok(jid) => Ok(PendingOf::Job(jid)),
-        Err(_) => id.parse().map(PendingOf::Minion).map_err(ApiError::wrong),
+        Err(_) => {
+            let minion = id.parse().map_err(ApiError::wrong)?;
+            Ok(PendingOf::Minions([minion].into()))
+        }
     }
 }
 

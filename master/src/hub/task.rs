@@ -290,7 +290,7 @@ impl HubTask {
             Command::CancelPending { of, answer } => {
                 let is_meant = |entry: &crate::store::PendingEntry| match &of {
                     PendingOf::Job(jid) => entry.jid == *jid,
-                    PendingOf::Minion(minion) => entry.minion == *minion,
+                    PendingOf::Minions(minions) => minions.contains(&entry.minion),
                 };
                 let cancelled = self.jobs.cancel_pending(is_meant, now, &mut self.round.effects);
                 self.answer_durably(move || drop(answer.send(cancelled)));

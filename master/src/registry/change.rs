@@ -32,7 +32,7 @@ pub enum VerbError {
     #[error("`{0}` is not accepted, but {word}", word = .1.word())]
     NotAccepted(String, Status),
     /// Its day has come.
-    #[error("`{0}` is retiring already, which cannot be taken back any more")]
+    #[error("`{0}` is retiring already, which cannot be changed or taken back any more")]
     Retiring(String),
     /// Revoked is for good.
     #[error("`{0}` is revoked, which cannot be taken back")]
@@ -45,8 +45,11 @@ impl VerbError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Unknown(_) => "`drover key list` shows the ids that are known",
+            Self::NotAccepted(_, Status::Revoked) => "what is revoked is out of service already",
             Self::NotAccepted(..) => "`drover key accept` lets it connect",
-            Self::Retiring(_) => "`drover key show` says how its service ends",
+            Self::Retiring(_) => {
+                "`drover key show` says how its service ends; `drover key revoke` ends it now"
+            }
             Self::Revoked(_) => {
                 "delete the id, enrol the device again with a new key, and import the new manifest"
             }

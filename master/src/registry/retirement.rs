@@ -106,11 +106,11 @@ impl Registry {
         if was != Status::Accepted {
             return Err(VerbError::NotAccepted(id.to_string(), was).into());
         }
-        if entry.retire.as_deref().is_some_and(|retire| retire.at <= now && retirement.is_none()) {
-            return Err(VerbError::Retiring(id.to_string()).into());
-        }
         if entry.retire.as_deref() == retirement {
             return Ok(Changed { was, entry });
+        }
+        if entry.retire.as_deref().is_some_and(|retire| retire.at <= now) {
+            return Err(VerbError::Retiring(id.to_string()).into());
         }
         let entry = Entry { retire: retirement.cloned().map(Box::new), ..entry };
         let phase = if retirement.is_some() { "ordered" } else { "cancelled" };

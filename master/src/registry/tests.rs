@@ -461,7 +461,10 @@ async fn a_device_whose_day_has_come_may_connect_for_its_last_act_and_is_issued_
     assert!(refused.to_string().contains("issued nothing any more"), "{refused}");
     assert_eq!(fixture.registry.ends(&device.id), Some(after(110)));
     let late = fixture.registry.retire(ids, None, after(11)).await.remove(0).1.unwrap_err();
-    assert!(late.to_string().contains("cannot be taken back"), "{late}");
+    assert!(late.to_string().contains("cannot be changed or taken back"), "{late}");
+    let later = Retirement { at: after(1_000), ..retirement.clone() };
+    let later = fixture.registry.retire(ids, Some(&later), after(11)).await.remove(0).1;
+    assert!(later.is_err(), "to put it off is to take it back");
     fixture.registry.end_service(&device.id, LastActEnd::Missed, after(110)).await.unwrap();
     assert!(fixture.admit(&device).unwrap_err().contains("revoked"));
     let tags =

@@ -60,6 +60,24 @@ fn a_last_act_waits_for_a_device_that_is_away_also_over_a_restart() {
 }
 
 #[test]
+fn what_waited_for_a_device_is_not_for_the_next_one_with_its_id() {
+    let mut fleet = Fleet::connected(&["rfid-1"]);
+    fleet.stop_minion("rfid-1");
+    fleet.wait_presence(&["rfid-1"], "stale");
+    let retire = ["key", "retire", "rfid-1", "--at", "+1s", "--last-act", "test.echo bye"];
+    let _ = fleet.drover(&retire).ok();
+    wait::until("its day has come", PATIENCE, || {
+        fleet.json(&["key", "show", "rfid-1"])["retire"]["jid"].is_string()
+    });
+    assert_eq!(fleet.json(&["pending", "list"]).as_array().unwrap().len(), 1);
+    let _ = fleet.drover(&["key", "delete", "rfid-1"]).ok();
+    assert_eq!(fleet.json(&["pending", "list"]), json!([]));
+    let job = &fleet.json(&["jobs", "list"])[0];
+    let job = fleet.json(&["jobs", "show", job["jid"].as_str().unwrap()]);
+    assert_eq!(job["minions"]["rfid-1"]["state"], "cancelled", "{job}");
+}
+
+#[test]
 fn a_retirement_is_told_shown_and_taken_back() {
     let fleet = Fleet::connected(&["rfid-1"]);
     let _ = fleet.drover(&["key", "retire", "rfid-*", "--at", "2099-01-31", "-y"]).ok();
