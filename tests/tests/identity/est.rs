@@ -3,14 +3,18 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     net::TcpStream,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
 use drover_tests::{
     fleet::{Fleet, Outcome, PATIENCE, run},
     parts::free_port,
+    process::program,
     wait,
 };
 
@@ -236,6 +240,41 @@ fn a_revoked_device_gets_nothing_and_is_in_the_list_that_anyone_may_fetch() {
 }
 
 #[test]
+fn a_device_that_is_enrolled_anew_while_it_asks_gets_nothing() {
+    let est = Est::new("");
+    est.request("late");
+    let (root, [certificate, key]) = (est.of_fleet("factory/root/root.crt"), est.birth());
+    let mut curl = Command::new("curl")
+        .args(["--verbose", "--silent", "--tlsv1.3", "--max-time", "50", "--cacert", &root])
+        .args(["--cert", &certificate, "--key", &key, "--expect100-timeout", "50"])
+        .args(["--request", "POST", "--upload-file", "-", "--header", "Expect: 100-continue"])
+        .args(["--header", "Content-Type: application/pkcs10"])
+        .arg(format!("{}/.well-known/est/simpleenroll", est.url))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The master has let the device in, and waits for its request.
+    let mut said = BufReader::new(curl.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("100 Continue")));
+    let (station, address) = (est.of_fleet("stations/line-1"), est.fleet.master_address());
+    let (out, tool) = (est.of_fleet("minions/new"), program("drover-enrol"));
+    let issue = ["issue", "--station", &station, "--id", "rfid-1", "--reissue", "--out", &out];
+    let device = ["--serial", "SN-rfid-1", "--reason", "lost", "--master", &address];
+    let _ = run(&tool, &[&issue[..], &device].concat()).ok();
+    est.fleet.register();
+
+    let request = fs::read(est.path("late.request")).unwrap();
+    curl.stdin.take().unwrap().write_all(&request).unwrap();
+    let rest = thread::spawn(move || said.for_each(drop));
+    let answer = String::from_utf8(curl.wait_with_output().unwrap().stdout).unwrap();
+    rest.join().unwrap();
+    assert!(answer.contains("not that of `rfid-1` any more"), "{answer}");
+    assert!(est.fleet.events("drover/key/rfid-1/renewed").is_empty());
+}
+
+#[test]
 fn without_a_certificate_of_this_fleets_devices_there_is_none_to_be_had() {
     let est = Est::new("");
     est.request("a");
@@ -254,7 +293,7 @@ fn without_a_certificate_of_this_fleets_devices_there_is_none_to_be_had() {
     };
     let operator = ["operator", "--fleet", &est.of_fleet("factory"), "--name", "ann", "--out"];
     let out = est.of_fleet("ann");
-    let tool = drover_tests::process::program("drover-enrol");
+    let tool = program("drover-enrol");
     let _ = run(&tool, &[&operator[..], &[&out]].concat()).ok();
     let strangers =
         [identity(&other, "minions/rfid-1/pki/idevid"), identity(&est.fleet, "ann/operator")];

@@ -111,6 +111,23 @@ fn a_session_for_renewal_takes_nothing_else() {
 }
 
 #[test]
+fn a_session_is_not_pushed_out_by_many_with_the_birth_certificate() {
+    let fleet = Fleet::connected(&["liar-1"]);
+    let runtime = Runtime::new().unwrap();
+    // It first came for its certificate, and then once.
+    let starts = fleet.events("drover/minion/liar-1/start").len();
+    runtime.block_on(async {
+        let mut others = Vec::new();
+        for _ in 0..8 {
+            others.push(renewal_session(&fleet).await);
+        }
+        assert_eq!(fleet.json(&["liar-1", "test.ping"]), json!({ "liar-1": true }));
+    });
+    assert_eq!(fleet.events("drover/minion/liar-1/start").len(), starts);
+    assert_eq!(fleet.events("drover/minion/liar-1/stop"), Vec::<serde_json::Value>::new());
+}
+
+#[test]
 fn one_that_is_silent_in_a_session_for_renewal_is_let_go() {
     let (fleet, runtime) = scene();
     runtime.block_on(async {
