@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use zeroize::Zeroizing;
 
 /// A passphrase is one line, and no line is longer.
@@ -249,8 +250,14 @@ fn read_file(path: &Path) -> Result<Passphrase, PassphraseError> {
 
 /// Asks on the terminal, without an echo.
 fn ask(prompt: &str) -> Result<Option<Passphrase>, PassphraseError> {
-    let typed = rpassword::prompt_password(prompt).map(Zeroizing::new);
     let failed = |source| PassphraseError::Read { origin: "the terminal".to_owned(), source };
+    // Ctrl-C ends the program when the terminal is as it was again, and not with its echo off.
+    let mut interrupt = SigSet::empty();
+    interrupt.add(Signal::SIGINT);
+    let before = interrupt.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let before = before.map_err(|error| failed(error.into()))?;
+    let typed = rpassword::prompt_password(prompt).map(Zeroizing::new);
+    before.thread_set_mask().map_err(|error| failed(error.into()))?;
     Ok(Passphrase::new(typed.map_err(failed)?.as_bytes()))
 }
 

@@ -36,7 +36,11 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
 
 fn typed(workshop: &Workshop, line: &str, dialogue: &[(&str, &str)]) -> Ended {
-    let command: Vec<_> = [enrol()].into_iter().chain(line.split_whitespace()).collect();
+    typed_to(workshop, &[enrol()], line, dialogue)
+}
+
+fn typed_to(workshop: &Workshop, program: &[&str], line: &str, dialogue: &[(&str, &str)]) -> Ended {
+    let command: Vec<_> = program.iter().copied().chain(line.split_whitespace()).collect();
     let (command, dialogue) =
         (serde_json::to_string(&command).unwrap(), serde_json::to_string(dialogue).unwrap());
     workshop.run("python3", &["-c", TYPIST, &command, &dialogue])
@@ -106,4 +110,20 @@ fn a_pin_is_asked_once() {
     let shown = typed(&workshop, &request, &[(prompt, "4711")]).ok().stdout;
     assert!(!shown.contains("4711"), "{shown}");
     let _ = workshop.openssl("req -verify -noout -in line-1/ca.csr").ok();
+}
+
+#[test]
+fn ctrl_c_at_a_prompt_leaves_the_terminal_its_echo() {
+    let workshop = Workshop::new();
+    let script = "trap : INT; \"$@\"; echo \"status $?\"; stty -a";
+    let shell = ["/bin/sh", "-c", script, "sh", enrol()];
+    let line = "init-fleet --name acme --dir fleet";
+    let shown = typed_to(&workshop, &shell, line, &[("(empty: do not encrypt it)", "\x03")]);
+    let shown = shown.ok().stdout;
+    assert!(shown.contains("status 130"), "{shown}");
+    let words: Vec<_> = shown.split_whitespace().collect();
+    for word in ["echo", "icanon", "isig"] {
+        assert!(words.contains(&word), "`{word}` is off: {shown}");
+    }
+    assert!(!workshop.path("fleet").exists());
 }
