@@ -305,6 +305,11 @@ impl Ledger {
         self.index.last_number() + 1
     }
 
+    /// When its last line was written, by the station's clock.
+    pub fn last_at(&self) -> Option<Timestamp> {
+        self.index.last_at()
+    }
+
     /// How far it goes.
     pub fn head(&self) -> Head {
         self.head

@@ -342,6 +342,11 @@ impl Station {
         }
     }
 
+    /// When the station last did something, by its own clock.
+    pub fn last_deed(&self) -> Option<Timestamp> {
+        self.ledger.last_at()
+    }
+
     /// The station's certificate.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         self.authority.der()

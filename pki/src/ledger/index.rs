@@ -91,6 +91,8 @@ pub(super) struct Index {
     by_key: HashMap<KeyDigest, usize>,
     revoked: Vec<Revoked>,
     revoked_minions: HashMap<usize, (Timestamp, Reason)>,
+    /// When the last line was written.
+    last_at: Option<Timestamp>,
     exported: usize,
     last_number: u64,
     last_manifest: Option<Head>,
@@ -99,6 +101,7 @@ pub(super) struct Index {
 impl Index {
     /// Takes a line in, which follows everything that was taken in before.
     pub(super) fn take(&mut self, line: Skim, span: Span) {
+        self.last_at = Some(line.at);
         match line.event {
             Kind::Issued | Kind::Reissued | Kind::Adopted => self.take_device(line, span),
             Kind::Revoked => self.take_revocation(line),
@@ -193,6 +196,10 @@ impl Index {
         let (at, reason) = self.revoked_minions.get(&place)?;
         let Device { id, key, .. } = &self.devices[place];
         Some(RevokedMinion { id: id.clone(), key: *key, at: *at, reason: reason.clone() })
+    }
+
+    pub(super) fn last_at(&self) -> Option<Timestamp> {
+        self.last_at
     }
 
     pub(super) fn last_number(&self) -> u64 {

@@ -12,7 +12,7 @@ use drover_pki::fleet::FleetDirectory;
 use drover_pki::ledger::{Ledger, RefusalKind};
 use drover_pki::passphrase::PassphraseArguments;
 use drover_pki::station::{IssueRequest, KeySource, Station};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use arguments::{Arguments, Issue, Manifest, Operator, Verb};
 use failure::Failure;
@@ -92,7 +92,21 @@ fn open_station(
             station.display()
         );
     }
-    Ok(Station::open(station, &passphrase.source(), now)?)
+    let station = Station::open(station, &passphrase.source(), now)?;
+    if let Some(last) = station.last_deed().filter(|&last| is_odd(last, now)) {
+        eprintln!(
+            "warning: the clock says {now}, and the station last worked at {last}: put the clock right \
+             if it is wrong, because certificates count from the time of issue"
+        );
+    }
+    Ok(station)
+}
+
+/// Whether a clock has hardly come from the one time to the other by itself: it went back, or years
+/// on.
+fn is_odd(last: Timestamp, now: Timestamp) -> bool {
+    let passed = now.duration_since(last);
+    passed < -SignedDuration::from_mins(5) || passed > SignedDuration::from_hours(2 * 365 * 24)
 }
 
 fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
@@ -176,4 +190,22 @@ fn operator(arguments: &Operator, now: Timestamp) -> Result<(), Failure> {
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_went_back_or_years_on_is_odd() {
+        let last: Timestamp = "2027-01-15T08:00:00Z".parse().unwrap();
+        let is_odd = |now: &str| is_odd(last, now.parse().unwrap());
+        for now in ["1970-01-01T00:00:00Z", "2027-01-15T07:50:00Z", "2099-01-01T00:00:00Z"] {
+            assert!(is_odd(now), "{now}");
+        }
+        // A clock is put right by a little, and a line may stand still for a year.
+        for now in ["2027-01-15T07:58:00Z", "2027-01-15T08:00:00Z", "2028-06-01T00:00:00Z"] {
+            assert!(!is_odd(now), "{now}");
+        }
+    }
 }
