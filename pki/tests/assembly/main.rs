@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 mod batch;
+mod issue;
 mod label;
 mod settings;
 mod station;

@@ -146,6 +146,13 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
             request.out.display()
         );
     }
+    if issued.finished_earlier && issued.entry.grains != request.grains {
+        eprintln!(
+            "warning: the bundle was begun with other grains, which stay: {}; with --reissue the device \
+             gets others",
+            show::grains(&issued.entry.grains)
+        );
+    }
     let verb = match (issued.finished_earlier, issued.reissued) {
         (true, _) => "finished",
         (false, true) => "re-issued",

@@ -10,6 +10,7 @@ use drover_pki::manifest::Manifest;
 use drover_pki::pem_text::decode_certificates;
 use jiff::Timestamp;
 use rustls_pki_types::UnixTime;
+use serde_json::{Map, Value};
 
 use crate::arguments::Show;
 use crate::failure::Failure;
@@ -117,4 +118,14 @@ fn time(seconds: u64) -> String {
     }
     let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(|| format!("{seconds} s after 1970"), |time| time.to_string())
+}
+
+/// Enrolled grains in a line.
+pub(crate) fn grains(grains: &Map<String, Value>) -> String {
+    if grains.is_empty() {
+        return "none".to_owned();
+    }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let pairs = grains.iter().map(|(name, value)| format!("{name}={}", text(value).escape_debug()));
+    pairs.collect::<Vec<_>>().join(" ")
 }

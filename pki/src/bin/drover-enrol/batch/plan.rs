@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::{Failure, with_causes};
 use crate::line::{self, Found, Line, Order};
+use crate::show;
 
 /// A row, and what is to be done for it.
 pub(super) struct Job {
@@ -192,7 +193,7 @@ fn is_same(begun: &Path, out: &Path) -> bool {
 fn refuse_other(order: &Order, entry: &ManifestEntry) -> Result<(), Conflict> {
     let (id, at) = (entry.id.clone(), entry.issued);
     if !same(&order.grains, &entry.grains) {
-        return Err(Conflict::Grains { id, at, grains: shown(&entry.grains) });
+        return Err(Conflict::Grains { id, at, grains: show::grains(&entry.grains) });
     }
     match &order.key {
         KeySource::Device(key) if key.digest() != entry.key => Err(Conflict::Key { id, at }),
@@ -203,13 +204,4 @@ fn refuse_other(order: &Order, entry: &ManifestEntry) -> Result<(), Conflict> {
 /// Whatever their order.
 fn same(ours: &Map<String, Value>, theirs: &Map<String, Value>) -> bool {
     ours.len() == theirs.len() && ours.iter().all(|(name, value)| theirs.get(name) == Some(value))
-}
-
-fn shown(grains: &Map<String, Value>) -> String {
-    if grains.is_empty() {
-        return "none".to_owned();
-    }
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let pairs = grains.iter().map(|(name, value)| format!("{name}={}", text(value).escape_debug()));
-    pairs.collect::<Vec<_>>().join(" ")
 }
