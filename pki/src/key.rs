@@ -6,6 +6,7 @@ use std::fmt;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::FromDer;
@@ -14,6 +15,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::is_p256;
 use crate::fingerprint::KeyDigest;
+
+/// How long a line of PEM is (RFC 7468).
+const PEM_LINE: usize = 64;
 
 /// Why a key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,8 +144,19 @@ impl PrivateKey {
 
     /// The key in PEM.
     pub fn to_pem(&self) -> Zeroizing<String> {
-        let block = pem::Pem::new("PRIVATE KEY", self.pkcs8.as_slice());
-        Zeroizing::new(pem::encode_config(&block, crate::pem_text::config()))
+        // No library's encoder: it leaves copies behind, and so does a text that grows.
+        let base64 = Zeroizing::new(BASE64_STANDARD.encode(self.pkcs8.as_slice()));
+        let mut text = Zeroizing::new(String::with_capacity(2 * base64.len()));
+        text.push_str("-----BEGIN PRIVATE KEY-----\n");
+        let mut rest = base64.as_str();
+        while !rest.is_empty() {
+            let (line, more) = rest.split_at(rest.len().min(PEM_LINE));
+            text.push_str(line);
+            text.push('\n');
+            rest = more;
+        }
+        text.push_str("-----END PRIVATE KEY-----\n");
+        text
     }
 
     /// A copy for rustls, which wants to own it.
@@ -187,7 +202,8 @@ mod tests {
     fn a_key_is_read_as_it_was_written() {
         let key = PrivateKey::generate().unwrap();
         let pem = key.to_pem();
-        assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----\n"));
+        let block = pem::Pem::new("PRIVATE KEY", key.pkcs8.as_slice());
+        assert_eq!(*pem, pem::encode_config(&block, crate::pem_text::config()));
         assert_eq!(PrivateKey::from_pem(pem.as_bytes()).unwrap().public(), key.public());
     }
 

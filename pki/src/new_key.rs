@@ -1,6 +1,8 @@
 //! The key of a new authority: how it is to be kept, and how it is made. A token's key that is there
 //! already is used, so that what was interrupted can be done again.
 
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 use crate::authority::AuthorityKey;
@@ -44,12 +46,18 @@ pub enum NewKey<'a> {
 }
 
 /// A key, and what its file is to hold.
-#[derive(Debug)]
 pub struct MadeKey {
     /// The key.
     pub key: AuthorityKey,
     /// The text of its file, such as `ca.key`.
     pub text: Zeroizing<String>,
+}
+
+/// Without the text, which may be the key.
+impl fmt::Debug for MadeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MadeKey").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl NewKey<'_> {
@@ -74,5 +82,18 @@ impl NewKey<'_> {
                 Ok(MadeKey { key: key.into(), text })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_of_a_new_key_shows_no_secret() {
+        let made = NewKey::unencrypted().make("ca.key").unwrap();
+        assert!(made.text.contains("PRIVATE KEY"));
+        let shown = format!("{made:?}");
+        assert!(shown.starts_with("MadeKey { key: ") && !shown.contains("PRIVATE"), "{shown}");
     }
 }
