@@ -74,7 +74,9 @@ pub(super) fn scan(
             line.push(0);
         }
         let digest = LineDigest::of(&line);
-        let skim = serde_json::from_slice::<Skim>(&line).ok();
+        // As text: what is skipped in bytes need not be UTF-8, and other programs would not read it.
+        let text = str::from_utf8(&line).ok();
+        let skim = text.and_then(|text| serde_json::from_str::<Skim>(text).ok());
         let says = skim.as_ref().map(|skim| (skim.n, skim.previous));
         let seen = Seen { says, digest };
         match skim {

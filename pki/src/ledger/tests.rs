@@ -286,6 +286,19 @@ fn whatever_lies_there_leads_to_its_head_or_something_is_found() {
 }
 
 #[test]
+fn what_is_not_text_is_no_line_even_where_it_is_signed_for() {
+    let fixture = fixture();
+    fixture.append([issued("a")]);
+    let text = fs::read_to_string(fixture.path(LINES)).unwrap();
+    let mut line = text.trim_end().as_bytes().to_vec();
+    let by = text.find(r#""by":""#).unwrap() + r#""by":""#.len();
+    let head = |line: &[u8]| Head { count: 1, head: LineDigest::of(line) };
+    assert_eq!(check(&[&line[..], b"\n"].concat(), head(&line), &[]), []);
+    line[by] = 0xdc;
+    assert!(!check(&[&line[..], b"\n"].concat(), head(&line), &[]).is_empty());
+}
+
+#[test]
 fn a_head_that_is_not_the_stations_own_is_refused() {
     let (ours, theirs) = (fixture(), fixture());
     ours.append([issued("a")]);
