@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 export DROVER_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: help demo test check cross bench setup install clean
+.PHONY: help demo test check cross bench fuzz setup install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -30,6 +30,9 @@ bench: ## every budget beside what is measured here
 	$(CARGO) build --locked --release --workspace --bins
 	$(CARGO) build --locked --profile device --package drover-minion
 	$(CARGO) bench --locked --workspace
+
+fuzz: ## each fuzz target for a minute (ARGS="manifest csr" for those alone, FUZZ_SECONDS=600 for longer)
+	@fuzz/run $(ARGS)
 
 setup: ## the real parts that tests and demo use: Docker Engine, registry, Elasticsearch, ARM emulation
 	tests/parts/install
