@@ -12,6 +12,7 @@ use std::{
 
 use drover_pki::{
     Fingerprint, KeyDigest, MinionId, StationName,
+    crl::RevocationReason,
     verify::{MinionCertificate, MinionCertificateKind},
 };
 use drover_proto::{
@@ -310,16 +311,18 @@ impl Registry {
         let reason = change::revocation_reason(before, after);
         let (Some(crl), Some(reason)) = (self.0.crl.get(), reason) else { return Ok(()) };
         let certificates = before.operational.iter().flat_map(|operational| operational.all());
-        let revocations: Vec<_> = certificates
-            .map(|certificate| Revocation {
-                issuer: certificate.issuer,
-                serial: certificate.serial.clone(),
-                expires: certificate.expires,
-                at: now,
-                reason,
-            })
-            .collect();
-        crl.add_to(&revocations, batch)
+        crl.add_to(&revocations(certificates, reason, now), batch)
+    }
+
+    /// Certificates that are not kept any more are revoked: later nobody could. No list is made for them; they are in the
+    /// next one.
+    fn revoke_forgotten(&self, forgotten: &[IssuedCertificate], now: Timestamp, batch: &mut Batch) {
+        let Some(crl) = self.0.crl.get() else { return };
+        let revocations = revocations(forgotten, RevocationReason::Superseded, now);
+        if let Err(error) = crl.add_to(&revocations, batch) {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "a certificate that is not kept is not revoked");
+        }
     }
 
     /// Remembers what a minion shows of itself, and adds it to the batch where it is new. That it was seen alone is not
@@ -460,6 +463,21 @@ impl Admission for Registry {
             Some(reason) => Err(Refusal(format!("`{}`: {reason}", certificate.id))),
         }
     }
+}
+
+fn revocations<'a>(
+    certificates: impl IntoIterator<Item = &'a IssuedCertificate>,
+    reason: RevocationReason,
+    at: Timestamp,
+) -> Vec<Revocation> {
+    let revocation = |certificate: &IssuedCertificate| Revocation {
+        issuer: certificate.issuer,
+        serial: certificate.serial.clone(),
+        expires: certificate.expires,
+        at,
+        reason,
+    };
+    certificates.into_iter().map(revocation).collect()
 }
 
 fn key_event(entry: &Entry) -> NewEvent {

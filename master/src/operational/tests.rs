@@ -1,5 +1,5 @@
 use drover_pki::{
-    FleetName, PrivateKey,
+    Fingerprint, FleetName, PrivateKey,
     verify::{TrustAnchors, verify_minion},
 };
 use drover_proto::{message::Scope, tunnel::Admission};
@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     config::Acceptance,
+    crl::{CrlTask, Revocation},
     registry::Verb,
     store::{Retention, Store},
 };
@@ -17,7 +18,7 @@ const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// A fleet, and a master that accepts any device of it.
 struct Fixture {
-    _directory: TempDir,
+    directory: TempDir,
     store: Store,
     registry: Registry,
     operational: Operational,
@@ -40,7 +41,7 @@ fn fixture(validity: Option<Duration>) -> Fixture {
     let operational = Operational::new(registry.clone(), validity);
     operational.set_authority(Some(fleet_ca.clone()));
     let anchors = TrustAnchors::new(vec![root.der().clone()]).unwrap();
-    Fixture { _directory: directory, store, registry, operational, anchors, root, line, fleet_ca }
+    Fixture { directory, store, registry, operational, anchors, root, line, fleet_ca }
 }
 
 fn unix(time: Timestamp) -> UnixTime {
@@ -203,6 +204,34 @@ async fn a_hostile_device_makes_few_certificates() {
     assert_eq!(issued, 7);
     let kept = fixture.registry.entry(&device.id).unwrap().operational.unwrap();
     assert_eq!(kept.all().count(), 7);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_remembered_is_revoked() {
+    let fixture = fixture(Some(MONTH));
+    let device = fixture.device("rfid-1");
+    let (store, directory) = (fixture.store.clone(), fixture.directory.path().to_owned());
+    let (crl, _task) = CrlTask::open(store, directory, MONTH, Vec::new()).await.unwrap();
+    fixture.registry.set_crl(crl);
+    let request = csr(&PrivateKey::generate().unwrap());
+    let first = fixture.operational.issue(&device, &request, AskedBy::Birth).await.unwrap();
+    // Nine more, as fast as it gets them.
+    let (shown, now) = (ShownCertificate::of(&device), Now::read().wall);
+    for number in 0..9_u8 {
+        let certificate = IssuedCertificate {
+            serial: format!("{number:02x}01").parse().unwrap(),
+            fingerprint: Fingerprint::of(&[number]),
+            ..first.certificate.clone()
+        };
+        let (registry, window) = (&fixture.registry, Duration::ZERO);
+        let by = AskedBy::Birth;
+        registry.issue(&device.id, certificate, by, shown, window, now).await.unwrap();
+    }
+    let issuer = first.certificate.issuer;
+    let revoked: Vec<Revocation> = fixture.store.revocations(&issuer).unwrap();
+    let serials: Vec<_> = revoked.iter().map(|revoked| revoked.serial.to_string()).collect();
+    assert_eq!(revoked.len(), 2, "eight are remembered: {serials:?}");
+    assert!(serials.contains(&first.certificate.serial.to_string()), "{serials:?}");
 }
 
 #[tokio::test]

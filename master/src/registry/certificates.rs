@@ -179,19 +179,22 @@ impl OperationalCertificates {
         lately.count() >= MOST_PREVIOUS
     }
 
-    /// Adds a newer one.
-    pub fn add(&mut self, newer: IssuedCertificate, now: Timestamp) {
+    /// Adds a newer one. Gives those that are not kept for it, and have not expired.
+    #[must_use = "what is not kept cannot be revoked later"]
+    pub fn add(&mut self, newer: IssuedCertificate, now: Timestamp) -> Vec<IssuedCertificate> {
         let older = std::mem::replace(&mut self.current, newer);
         let mut previous = std::mem::take(&mut self.previous).into_vec();
         previous.insert(0, older);
         previous.retain(|certificate| certificate.expires > now);
+        let mut forgotten = Vec::new();
         while previous.len() > MOST_PREVIOUS {
             // The one that the device uses is not among those that go: it may never have had the newer ones.
             let used = previous.iter().position(|certificate| certificate.seen);
             let last = previous.len() - 1;
-            previous.remove(if used == Some(last) { last - 1 } else { last });
+            forgotten.push(previous.remove(if used == Some(last) { last - 1 } else { last }));
         }
         self.previous = previous.into();
+        forgotten
     }
 
     /// Whether this very certificate is among those that are kept.
@@ -214,12 +217,15 @@ impl OperationalCertificates {
         }
     }
 
-    /// Notes that one is in use whose standing is [`Standing::New`].
-    pub(super) fn use_new(&mut self, shown: IssuedCertificate, now: Timestamp) {
+    /// Notes that one is in use whose standing is [`Standing::New`]. Gives what [`Self::add`] does.
+    fn use_new(&mut self, shown: IssuedCertificate, now: Timestamp) -> Vec<IssuedCertificate> {
         let is_shown = |known: &&mut IssuedCertificate| known.fingerprint == shown.fingerprint;
         let known = std::iter::once(&mut self.current).chain(&mut self.previous).find(is_shown);
         match known {
-            Some(known) => known.seen = true,
+            Some(known) => {
+                known.seen = true;
+                Vec::new()
+            }
             None => self.add(shown, now),
         }
     }
@@ -259,16 +265,22 @@ impl Entry {
         }
     }
 
-    /// Notes that a certificate is in use; whether that is new.
-    pub(super) fn use_certificate(&mut self, shown: IssuedCertificate, now: Timestamp) -> bool {
+    /// Notes that a certificate is in use. Gives what [`OperationalCertificates::add`] does where that is new.
+    pub(super) fn use_certificate(
+        &mut self,
+        shown: IssuedCertificate,
+        now: Timestamp,
+    ) -> Option<Vec<IssuedCertificate>> {
         if self.standing(shown.fingerprint, shown.issued) != Some(Standing::New) {
-            return false;
+            return None;
         }
-        match &mut self.operational {
+        Some(match &mut self.operational {
             Some(known) => known.use_new(shown, now),
-            None => self.operational = Some(Box::new(OperationalCertificates::new(shown))),
-        }
-        true
+            None => {
+                self.operational = Some(Box::new(OperationalCertificates::new(shown)));
+                Vec::new()
+            }
+        })
     }
 
     /// Whether who showed this may be issued an operational certificate. It gets a few within `window`, for answers may be
@@ -297,11 +309,19 @@ impl Entry {
         }
     }
 
-    /// It is issued a certificate.
-    pub(super) fn add_certificate(&mut self, certificate: IssuedCertificate, now: Timestamp) {
+    /// It is issued a certificate. Gives what [`OperationalCertificates::add`] does.
+    #[must_use = "what is not kept cannot be revoked later"]
+    pub(super) fn add_certificate(
+        &mut self,
+        certificate: IssuedCertificate,
+        now: Timestamp,
+    ) -> Vec<IssuedCertificate> {
         match &mut self.operational {
             Some(known) => known.add(certificate, now),
-            None => self.operational = Some(Box::new(OperationalCertificates::new(certificate))),
+            None => {
+                self.operational = Some(Box::new(OperationalCertificates::new(certificate)));
+                Vec::new()
+            }
         }
     }
 }
@@ -342,11 +362,11 @@ mod tests {
     #[test]
     fn the_old_certificate_counts_until_the_new_one_is_used() {
         let mut certificates = OperationalCertificates::new(issued(0));
-        certificates.use_new(issued(0), at(0));
-        certificates.add(issued(20), at(20));
+        let _ = certificates.use_new(issued(0), at(0));
+        let _ = certificates.add(issued(20), at(20));
         assert_eq!(standing(&certificates, issued(0)), Standing::Known);
         assert_eq!(standing(&certificates, issued(20)), Standing::New);
-        certificates.use_new(issued(20), at(20));
+        let _ = certificates.use_new(issued(20), at(20));
         assert_eq!(standing(&certificates, issued(0)), Standing::Superseded);
         assert_eq!(standing(&certificates, issued(20)), Standing::Known);
     }
@@ -355,10 +375,10 @@ mod tests {
     fn any_of_several_answers_may_be_the_one_that_arrived() {
         let mut certificates = OperationalCertificates::new(issued(0));
         for day in 1..4 {
-            certificates.add(issued(day), at(day));
+            let _ = certificates.add(issued(day), at(day));
         }
         assert_eq!(standing(&certificates, issued(2)), Standing::New);
-        certificates.use_new(issued(2), at(4));
+        let _ = certificates.use_new(issued(2), at(4));
         assert_eq!(standing(&certificates, issued(1)), Standing::Superseded);
         assert_eq!(standing(&certificates, issued(3)), Standing::New, "it may still arrive");
     }
@@ -368,7 +388,7 @@ mod tests {
         let mut certificates = OperationalCertificates::new(issued(10));
         assert_eq!(standing(&certificates, issued(30)), Standing::New);
         assert_eq!(standing(&certificates, issued(5)), Standing::Superseded);
-        certificates.use_new(IssuedCertificate { seen: true, ..issued(30) }, at(31));
+        let _ = certificates.use_new(IssuedCertificate { seen: true, ..issued(30) }, at(31));
         assert_eq!(standing(&certificates, issued(30)), Standing::Known);
         assert_eq!(standing(&certificates, issued(10)), Standing::Superseded);
     }
@@ -382,16 +402,21 @@ mod tests {
     #[test]
     fn little_is_kept_and_the_one_in_use_is() {
         let mut certificates = OperationalCertificates::new(issued(0));
-        certificates.use_new(issued(0), at(0));
+        let _ = certificates.use_new(issued(0), at(0));
+        let mut forgotten = Vec::new();
         for day in 1..20 {
-            certificates.add(issued(day), at(day));
+            forgotten.extend(certificates.add(issued(day), at(day)));
         }
+        let known = forgotten.iter().chain(certificates.all()).map(|one| one.issued);
+        let mut known: Vec<_> = known.collect();
+        known.sort_unstable();
+        assert_eq!(known, (0..20).map(at).collect::<Vec<_>>(), "each is kept or told of");
         assert_eq!(certificates.all().count(), 1 + MOST_PREVIOUS);
         assert_eq!(standing(&certificates, issued(0)), Standing::Known);
         assert!(certificates.is_asked_too_often(at(12), at(20)));
         assert!(!certificates.is_asked_too_often(at(13), at(20)));
         assert!(!certificates.is_asked_too_often(at(12), at(18)), "the clock ran ahead");
-        certificates.add(issued(60), at(60));
+        let _ = certificates.add(issued(60), at(60));
         assert_eq!(certificates.all().count(), 1, "the others have expired");
     }
 }

@@ -116,9 +116,11 @@ impl Registry {
             }
             Amendment::Used { id, certificate, now } => {
                 if let (Some(mut entry), revision) = self.entry_and_revision(&id)
-                    && entry.use_certificate(*certificate, now)
+                    && let Some(forgotten) = entry.use_certificate(*certificate, now)
                 {
-                    self.put_amended(entry, revision, Batch::new()).await?;
+                    let mut batch = Batch::new();
+                    self.revoke_forgotten(&forgotten, now, &mut batch);
+                    self.put_amended(entry, revision, batch).await?;
                 }
             }
             Amendment::Issue(issue) => {
@@ -130,10 +132,11 @@ impl Registry {
                     .and_then(|entry| entry.may_be_issued(shown, window, now).map(|()| entry));
                 let stored = match permitted {
                     Ok(mut entry) => {
-                        let event = renewed(&entry.id, &certificate, by);
-                        entry.add_certificate(certificate, now);
+                        let mut batch = Batch::from(renewed(&entry.id, &certificate, by));
+                        let forgotten = entry.add_certificate(certificate, now);
+                        self.revoke_forgotten(&forgotten, now, &mut batch);
                         let id = entry.id.clone();
-                        let is_stored = self.put_amended(entry, revision, event.into()).await?;
+                        let is_stored = self.put_amended(entry, revision, batch).await?;
                         is_stored.then_some(()).ok_or(IssueRefused::NotAccepted(id))
                     }
                     Err(refused) => Err(refused),
