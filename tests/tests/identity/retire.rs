@@ -36,8 +36,8 @@ fn a_device_does_its_last_act_on_its_day_and_is_revoked() {
     assert_eq!(fleet.json(&["key", "list"])["accepted"], json!(["rfid-2"]));
 }
 
-#[test]
-fn a_last_act_waits_for_a_device_that_is_away_also_over_a_restart() {
+/// A device that is away, and whose last act waits for it.
+fn away_on_its_day() -> Fleet {
     let mut fleet = Fleet::connected(&["rfid-1"]);
     fleet.stop_minion("rfid-1");
     fleet.wait_presence(&["rfid-1"], "stale");
@@ -46,6 +46,12 @@ fn a_last_act_waits_for_a_device_that_is_away_also_over_a_restart() {
     wait::until("its day has come", PATIENCE, || {
         fleet.json(&["key", "show", "rfid-1"])["retire"]["jid"].is_string()
     });
+    fleet
+}
+
+#[test]
+fn a_last_act_waits_for_a_device_that_is_away_also_over_a_restart() {
+    let mut fleet = away_on_its_day();
     fleet.kill_master();
     fleet.start_master();
     assert_eq!(fleet.json(&["key", "show", "rfid-1"])["status"], "accepted");
@@ -61,14 +67,7 @@ fn a_last_act_waits_for_a_device_that_is_away_also_over_a_restart() {
 
 #[test]
 fn what_waited_for_a_device_is_not_for_the_next_one_with_its_id() {
-    let mut fleet = Fleet::connected(&["rfid-1"]);
-    fleet.stop_minion("rfid-1");
-    fleet.wait_presence(&["rfid-1"], "stale");
-    let retire = ["key", "retire", "rfid-1", "--at", "+1s", "--last-act", "test.echo bye"];
-    let _ = fleet.drover(&retire).ok();
-    wait::until("its day has come", PATIENCE, || {
-        fleet.json(&["key", "show", "rfid-1"])["retire"]["jid"].is_string()
-    });
+    let fleet = away_on_its_day();
     assert_eq!(fleet.json(&["pending", "list"]).as_array().unwrap().len(), 1);
     let _ = fleet.drover(&["key", "delete", "rfid-1"]).ok();
     assert_eq!(fleet.json(&["pending", "list"]), json!([]));
