@@ -22,8 +22,8 @@ use super::ApiError;
 use crate::{
     master::{ImportOptions, Master},
     registry::{
-        ChangeError, Changed, Entry, Import, IssuedCertificate, LastAct, Registry, Retirement,
-        Status, Verb,
+        ChangeError, Changed, Conflict, Entry, Import, IssuedCertificate, LastAct, Refused,
+        Registry, Retirement, Status, Verb,
     },
 };
 
@@ -241,8 +241,19 @@ async fn import(
     Err(ApiError::conflict(format!(
         "{devices} of the manifest {are} refused, which holds up no other"
     ))
-    .hint("a device with a new key or station: `drover key delete` its id first")
+    .hint(refusal_hint(&import.refused))
     .with(Map::from_iter(report)))
+}
+
+/// What to do about devices that a manifest does not register. The same manifest never brings back what was deleted after
+/// it was imported, so to delete the id and import it again leads nowhere.
+fn refusal_hint(refused: &[Refused]) -> &'static str {
+    if refused.iter().all(|one| one.reason == Conflict::Deleted) {
+        "what was deleted comes back by a manifest that is made now: `drover-enrol manifest --all` at the station"
+    } else {
+        "a device with a new key or station: `drover key delete` its id, then import a manifest that is made \
+         after that: `drover-enrol manifest --all` at the station"
+    }
 }
 
 /// The key as it now is; of one that is forgotten no more than that.
@@ -295,4 +306,21 @@ fn operational(certificate: &IssuedCertificate) -> Value {
 
 fn minion_id(text: &str) -> Result<MinionId, ApiError> {
     text.parse().map_err(ApiError::wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_is_told_a_way_that_leads_in() {
+        let refused = |reasons: &[Conflict]| -> Vec<Refused> {
+            let one = |reason: &Conflict| Refused { id: "a".parse().unwrap(), reason: *reason };
+            reasons.iter().map(one).collect()
+        };
+        let deleted = refusal_hint(&refused(&[Conflict::Deleted]));
+        assert!(!deleted.contains("key delete") && deleted.contains("manifest --all"), "{deleted}");
+        let mixed = refusal_hint(&refused(&[Conflict::Deleted, Conflict::Revoked]));
+        assert!(mixed.contains("key delete") && mixed.contains("manifest --all"), "{mixed}");
+    }
 }
