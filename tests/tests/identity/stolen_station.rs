@@ -11,6 +11,10 @@ fn a_stolen_stations_new_devices_and_manifests_are_refused_and_the_others_stay()
     let mut fleet = Fleet::connected(&["rfid-1"]);
     let reason = ["--reason", "laptop stolen"];
     let revoke = ["--out", "json", "key", "revoke", "--station", "line-1"];
+    // A slip of the pen would be for good, and leave the thief his station.
+    let slip = fleet.drover(&["key", "revoke", "--station", "line1"]);
+    assert_eq!(slip.status, 3, "{}", slip.stderr);
+    assert!(fleet.json(&["key", "stations"])["line1"].is_null());
     let told = fleet.drover(&[&revoke[..], &reason[..]].concat()).ok().json();
     assert_eq!((&told["kept"], &told["revoked"]), (&json!(["rfid-1"]), &json!([])));
 

@@ -14,7 +14,7 @@ use crate::cli::{
     output::{
         Printer,
         style::Style,
-        table::{cell, render},
+        table::{cell, render, time},
     },
 };
 
@@ -37,7 +37,7 @@ fn stations_table(stations: &Value, style: Style) -> String {
             name.clone(),
             devices.join(", "),
             cell(&station["manifest"]),
-            cell(&station["revoked"]),
+            time(&station["revoked"]),
             cell(&station["reason"]),
         ]
     });
@@ -57,6 +57,12 @@ pub(super) async fn revoke(
         printer.text(&preview)?;
         return Ok(Outcome::Success);
     }
+    if known[station].is_null() && !revoked.chosen.yes && !is_attended() {
+        return Err(Failure::missing(format!(
+            "no device and no manifest of station `{station}` is known here"
+        ))
+        .hint("`drover key stations` lists those that are; -y revokes the name all the same, for good"));
+    }
     if is_attended() && !revoked.chosen.yes {
         printer.note(preview.trim_end());
         if !ask()? {
@@ -67,9 +73,6 @@ pub(super) async fn revoke(
     let wanted = json!({ "reason": revoked.chosen.reason, "devices": revoked.devices });
     let told = client.post(&format!("/v1/stations/{}/revoke", segment(station)), &wanted).await?;
     printer.print(&told, Format::Table, |told, _| revoked_sentence(told))?;
-    if known[station].is_null() {
-        printer.note(&format!("no device and no manifest of station `{station}` is known here"));
-    }
     Ok(Outcome::Success)
 }
 
@@ -82,6 +85,12 @@ fn preview(station: &str, known: &Value, devices: bool) -> String {
     } else {
         format!("{accepted} accepted devices stay, {waiting} that wait are rejected")
     };
+    if known.is_null() {
+        return format!(
+            "to revoke station {station}: no device and no manifest of it is known here, so mind its name\n\
+             this cannot be undone; a station made again under that name is another one\n"
+        );
+    }
     format!(
         "to revoke station {station}: its new devices and its manifests are refused; {fate}\n\
          this cannot be undone; a station made again under that name is another one\n"
@@ -158,5 +167,6 @@ mod tests {
         this cannot be undone; a station made again under that name is another one
         ");
         assert!(preview("line-1", &known, true).contains("42 of its devices are revoked"));
+        assert!(preview("line1", &Value::Null, true).contains("mind its name"));
     }
 }
