@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use drover_proto::glob;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use serde_json::{Map, Value, json};
 
 use super::change::{ask, is_attended, report_errors};
@@ -134,12 +134,18 @@ fn moment(date: Date, now: Timestamp) -> Result<Timestamp, Failure> {
         Date::In(span) => SignedDuration::try_from(span)
             .ok()
             .and_then(|span| now.checked_add(span).ok())
+            .and_then(|at| at.round(whole_second()).ok())
             .ok_or_else(|| Failure::wrong("this date is too far away")),
         Date::At(at) if at < now => {
             Err(Failure::wrong(format!("{at} has passed")).hint("`--at +0s` begins at once"))
         }
         Date::At(at) => Ok(at),
     }
+}
+
+/// To the next second: what is shown is what was ordered.
+fn whole_second() -> TimestampRound {
+    TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil)
 }
 
 /// A function and its arguments, which are read as those of `drover TARGET FUNCTION` are.
@@ -206,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_date_that_has_passed_is_refused() {
-        let now = "2031-06-30T12:00:00Z".parse().unwrap();
+        let now = "2031-06-30T11:59:59.3Z".parse().unwrap();
         assert!(moment(Date::At("2031-06-30T00:00:00Z".parse().unwrap()), now).is_err());
         let soon = moment(Date::In(std::time::Duration::from_secs(2)), now).ok().unwrap();
         assert_eq!(soon.to_string(), "2031-06-30T12:00:02Z");
