@@ -65,7 +65,7 @@ pub enum AuthoritiesError {
     #[error("no root list without `{0}` was imported")]
     NoList(String),
     /// Devices need it.
-    #[error("`{name}` is needed: {}", need.told())]
+    #[error("`{name}` is needed by {}", need.told())]
     Needed {
         /// Its name.
         name: String,
@@ -105,6 +105,9 @@ impl AuthoritiesError {
             Self::NoList(name) => Some(format!(
                 "make it where the root lies, and import it: `drover-enrol rotate-root --drop {name}`"
             )),
+            Self::Needed { need, .. } if need.is_never_seen_alone() => Some(
+                "wait until they were here, or say --force: cross-certificates let them in all the same".into(),
+            ),
             Self::Needed { .. } => Some(
                 "wait until `drover key authorities` shows that nobody needs it, or say --force".into(),
             ),

@@ -37,17 +37,26 @@ impl Need {
             && self.lost.is_empty()
     }
 
+    /// Whether it is needed, as far as anybody knows, by none but devices that were never here.
+    #[must_use]
+    pub fn is_never_seen_alone(&self) -> bool {
+        !self.never_seen.is_empty()
+            && self.behind.is_empty()
+            && self.holders.is_empty()
+            && self.lost.is_empty()
+    }
+
     /// In a sentence: who, and what becomes of them.
     #[must_use]
     pub fn told(&self) -> String {
         let parts = [
-            (&self.behind, "trust no other root"),
-            (&self.never_seen, "have never been here"),
-            (&self.holders, "hold certificates from it"),
-            (&self.lost, "have no certificate that would be accepted without it"),
+            (&self.behind, "devices that trust no other root"),
+            (&self.never_seen, "devices that were never here, so nobody knows what they trust"),
+            (&self.holders, "devices that hold certificates from it"),
+            (&self.lost, "devices that have no certificate that would be accepted without it"),
         ];
         let told = parts.into_iter().filter(|(devices, _)| !devices.is_empty());
-        let told = told.map(|(devices, what)| format!("{what}: {}", some(devices)));
+        let told = told.map(|(devices, what)| format!("{what} ({})", some(devices)));
         told.collect::<Vec<_>>().join("; ")
     }
 }
@@ -96,7 +105,9 @@ pub(super) fn without_fleet_ca(issuer: &KeyDigest, entry: &Entry, now: Timestamp
 
 fn some(devices: &[MinionId]) -> String {
     const SHOWN: usize = 5;
-    let names: Vec<_> = devices.iter().take(SHOWN).map(MinionId::as_str).collect();
+    let mut names: Vec<_> = devices.iter().map(MinionId::as_str).collect();
+    names.sort_unstable();
+    names.truncate(SHOWN);
     match devices.len().saturating_sub(SHOWN) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names.join(", ")),
@@ -151,12 +162,12 @@ mod tests {
         let ids = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
         let need = Need {
             behind: ids(&["a"]),
-            holders: ids(&["a", "b", "c", "d", "e", "f"]),
+            holders: ids(&["f", "b", "c", "d", "e", "a"]),
             ..Need::default()
         };
         assert_eq!(
             need.told(),
-            "trust no other root: a; hold certificates from it: a, b, c, d, e and 1 more"
+            "devices that trust no other root (a); devices that hold certificates from it (a, b, c, d, e and 1 more)"
         );
     }
 }

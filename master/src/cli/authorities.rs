@@ -170,6 +170,9 @@ async fn drop_authority(
     Ok(Outcome::Success)
 }
 
+/// Of devices that something is said of, so many by name. `--out json` has all.
+const SHOWN: usize = 20;
+
 fn dropped(told: &Value) -> String {
     let mut text = format!("`{}` is dropped\n", cell(&told["dropped"]));
     let told_of = [
@@ -185,9 +188,14 @@ fn dropped(told: &Value) -> String {
         ("lost", "have nothing left that is accepted: bring them new certificates by hand"),
     ];
     for (list, what) in told_of {
-        let ids: Vec<_> = told["needed"][list].as_array().into_iter().flatten().map(cell).collect();
+        let mut ids: Vec<_> =
+            told["needed"][list].as_array().into_iter().flatten().map(cell).collect();
         if !ids.is_empty() {
-            text += &format!("  {}: {what}\n", ids.join(", "));
+            ids.sort_unstable();
+            let more = ids.len().saturating_sub(SHOWN);
+            ids.truncate(SHOWN);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            text += &format!("  {}{more}: {what}\n", ids.join(", "));
         }
     }
     text
@@ -227,5 +235,8 @@ mod tests {
           a, b: know no other root, and come back by the cross-certificates that this master goes on showing
           b: have nothing left that is accepted: bring them new certificates by hand
         ");
+        let many: Vec<_> = (10..35).rev().map(|n| format!("d{n}")).collect();
+        let told = dropped(&json!({ "dropped": "root", "needed": { "never_seen": many } }));
+        assert!(told.contains("\n  d10, d11,") && told.contains("d29 and 5 more: were"), "{told}");
     }
 }
