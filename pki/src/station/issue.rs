@@ -8,7 +8,9 @@ use super::{IssueRequest, Issued, KeySource, Station, StationError, unix};
 use crate::certificate::Certificate;
 use crate::file::FileError;
 use crate::key::{PrivateKey, PublicKey};
-use crate::ledger::{Actor, Device, Event, IssuedLine, Reason, RefusalKind, RefusedLine, Standing};
+use crate::ledger::{
+    Actor, Device, Event, IssuedLine, LedgerError, Reason, RefusalKind, RefusedLine, Standing,
+};
 use crate::manifest::{ManifestEntry, Reissue};
 use crate::name::{HardwareSerial, MinionId};
 use crate::verify::verify_minion;
@@ -138,7 +140,7 @@ impl Station {
 
         bundle.create(private.as_ref())?;
         let note = note(request, &line.entry)?;
-        self.notes.write(&note)?;
+        self.notes.write(&note).map_err(LedgerError::File)?;
         let event = match line.entry.reissue {
             Some(_) => Event::Reissued(line.clone()),
             None => Event::Issued(line.clone()),
@@ -236,7 +238,7 @@ impl Station {
         let roots = self.anchors.certificates();
         let wrote_configuration = bundle.write(&line.entry, &chain, roots, &note.masters)?;
         let read = bundle.read_back(&line.entry, !note.key_on_device, unix(now))?;
-        self.notes.remove(&note.id)?;
+        self.notes.remove(&note.id).map_err(LedgerError::File)?;
         Ok(Issued {
             reissued: line.entry.reissue.is_some(),
             entry: line.entry,
