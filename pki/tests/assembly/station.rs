@@ -1,7 +1,8 @@
 //! The prompt loop, with a scanner that is a pipe.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -354,4 +355,39 @@ fn a_revoked_device_that_is_scanned_is_not_said_to_be_good() {
     labels in line-1/labels
     next: drover-enrol manifest --station line-1 --out FILE
     ");
+}
+
+#[test]
+fn a_station_that_waits_for_a_card_forever_ends_at_the_second_ctrl_c() {
+    let factory = Factory::new();
+    let pki = factory.path("out/rfid-SN1/pki");
+    fs::create_dir_all(&pki).unwrap();
+    let card = pki.join("idevid.crt");
+    assert!(Command::new("mkfifo").arg(&card).status().unwrap().success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drover-enrol"));
+    command.args(STATION.split(' ')).current_dir(factory.path("."));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut scanner = child.stdin.take().unwrap();
+    scanner.write_all(b"SN1\n").unwrap();
+    // It has begun to read, and nobody writes.
+    let _held = fs::OpenOptions::new().write(true).open(&card).unwrap();
+    let pid = child.id().to_string();
+    let ended = (0..1000).find_map(|_| {
+        let killed = Command::new("kill").args(["-INT", &pid]).stderr(Stdio::null()).status();
+        killed.unwrap();
+        child.try_wait().unwrap()
+    });
+    assert_eq!(ended.unwrap().signal(), Some(2));
+}
+
+#[test]
+fn a_station_whose_own_disk_is_full_does_not_blame_the_card() {
+    let factory = Factory::new();
+    // There is no room for its notes.
+    std::os::unix::fs::symlink("nowhere", factory.path("line-1/unfinished")).unwrap();
+    let ended = factory.enrol_with(STATION, b"SN1\n").ok();
+    let said = said(&ended.out);
+    assert!(said.contains("the station's ledger cannot be used"), "{said}");
+    assert!(!said.contains("is the card in"), "{said}");
 }

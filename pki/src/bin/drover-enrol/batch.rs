@@ -2,18 +2,17 @@
 //! anything is issued, and it may be stopped at any time and run again.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use drover_pki::assembly::read_device_list;
 use drover_pki::file;
 use drover_pki::ledger::Reason;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::arguments::line::Batch;
 use crate::failure::Failure;
+use crate::input;
 use crate::line::{self, Line};
 
 mod plan;
@@ -38,7 +37,7 @@ pub(crate) fn batch(arguments: Batch, now: Timestamp) -> Result<(), Failure> {
     let jobs = plan(&list, &line, &out, beside, reissue)?.map_err(refused)?;
     line::prepare(&out).map_err(Failure::no_place)?;
 
-    let stop = stop_flag()?;
+    let stop = input::stop_flag().map_err(Failure::signals)?;
     let mut report = Report::new(line.station.name(), jobs.len());
     let progress = progress(jobs.len());
     let mut failed = None;
@@ -91,17 +90,6 @@ fn work(line: &mut Line, job: Job, reason: Option<&Reason>) -> Result<Outcome, F
     let issued = issued.map_err(|error| Failure::from(error).at(&what))?;
     line.labels.write(&issued.entry)?;
     Ok(Outcome::issued(number, out, issued))
-}
-
-/// Set by Ctrl-C and by SIGTERM. A second Ctrl-C ends at once, which is as harmless as a power cut.
-fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(Failure::signals)?;
-    }
-    Ok(stop)
 }
 
 fn progress(devices: usize) -> ProgressBar {

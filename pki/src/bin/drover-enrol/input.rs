@@ -1,7 +1,10 @@
-//! Lines from standard input, and signals, in one queue: a person is waited for, and Ctrl-C is heard
+//! Signals, and lines from standard input in one queue with them: a person is waited for, and Ctrl-C is heard
 //! meanwhile.
 
+use std::ffi::c_int;
 use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -22,10 +25,25 @@ pub(crate) enum Input {
     Failed(io::Error),
 }
 
+/// What asks the program to end.
+const STOPS: [c_int; 2] = [SIGINT, SIGTERM];
+
+/// Set by Ctrl-C and by SIGTERM. A second one ends at once, which is as harmless as a power cut: a card
+/// may never answer.
+pub(crate) fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in STOPS {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
 /// Starts to listen.
 pub(crate) fn listen() -> io::Result<Receiver<Input>> {
     let (sender, receiver) = sync_channel(1);
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let _ = stop_flag()?;
+    let mut signals = Signals::new(STOPS)?;
     let on_signal = sender.clone();
     thread::spawn(move || {
         // One is enough: the device at hand is finished, and no other begun.
