@@ -23,7 +23,8 @@ const REMEMBERED: usize = 4;
 /// Who is cut off where two machines have one identity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ClonePolicy {
-    /// The machine that was there first stays; another is refused while the first is connected.
+    /// The machine that was there first stays; another is refused while the first is connected, and for an hour so is any
+    /// run of the agent that nobody has seen before.
     #[default]
     First,
     /// The machine that came last stays.
@@ -192,6 +193,13 @@ impl Clones {
             // A connection that began before the present one and is heard after it proves nothing.
             return (Verdict::Refuse, None);
         }
+        // Where there are two machines, a new run is the other one's as likely as not: to begin again would otherwise be
+        // all that it needs to push out the first.
+        let is_suspect = || self.told.get(minion).is_some_and(|told| was_told(told, now));
+        if !is_back && was_connected && policy == ClonePolicy::First && is_suspect() {
+            runs.barred = Some(boot);
+            return (Verdict::Refuse, None);
+        }
         // One that was refused for the other's sake may come when the other has gone.
         let was_barred = runs.barred == Some(boot) && !was_connected;
         if !is_back || was_barred {
@@ -265,12 +273,20 @@ fn is_news(
     now: Instant,
 ) -> bool {
     let told = told.entry(minion.clone()).or_default();
-    told.retain(|(_, at)| now.saturating_duration_since(*at) < QUIET);
+    told.retain(|(_, at)| is_recent(*at, now));
     let is_news = told.len() < MOST_TOLD && told.iter().all(|(before, _)| *before != pair);
     if is_news {
         told.push((pair, now));
     }
     is_news
+}
+
+fn was_told(told: &[(Pair, Instant)], now: Instant) -> bool {
+    told.iter().any(|(_, at)| is_recent(*at, now))
+}
+
+fn is_recent(at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(at) < QUIET
 }
 
 #[cfg(test)]

@@ -57,9 +57,24 @@ fn who_makes_up_runs_without_end_is_told_of_a_few_times() {
         for name in [1, name] {
             let (_, found) = site.connects(name);
             told += usize::from(found.is_some_and(|found| found.is_news));
+            site.leaves(site.number);
         }
     }
     assert_eq!(told, MOST_TOLD);
+}
+
+#[test]
+fn a_second_machine_does_not_push_out_the_first_by_beginning_again() {
+    let mut site = Site::new(ClonePolicy::First);
+    assert!(site.connects(1).0 && site.connects(2).0);
+    assert!(site.connects(1).1.is_some());
+    for name in 3..9 {
+        assert_eq!(site.connects(name), (false, None), "the first is there");
+    }
+    site.leaves(3);
+    assert_eq!(site.connects(9), (true, None), "the first has gone");
+    site.now += QUIET;
+    assert_eq!(site.connects(10), (true, None), "an agent that starts anew");
 }
 
 #[test]
