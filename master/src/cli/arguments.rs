@@ -69,7 +69,7 @@ pub(super) struct OnlyCall {
 #[derive(Debug, Clone, Args)]
 pub(super) struct Global {
     /// The master's configuration directory
-    #[arg(short, long = "config-dir", alias = "config", value_name = "DIR", global = true)]
+    #[arg(short, long = "config-dir", visible_alias = "config", value_name = "DIR", global = true)]
     #[arg(env = "DROVER_CONFIG_DIR")]
     #[arg(default_value = DEFAULT_DIRECTORY, help_heading = EVERYWHERE)]
     pub(super) config: PathBuf,
