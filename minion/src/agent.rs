@@ -44,6 +44,7 @@ mod renewing;
 mod stamps;
 mod work;
 
+use following::Heard;
 use link::Link;
 use renewing::Renewing;
 use stamps::Stamps;
@@ -58,6 +59,7 @@ pub struct Agent {
     identity: DeviceIdentity,
     floor: ClockFloor,
     renewing: Renewing,
+    heard: Heard,
     /// The present master's certificates: what a new list of roots has to lead to.
     shown_by_master: Vec<CertificateDer<'static>>,
     /// The connection that is left for one with a new certificate. It stays until that one is welcomed, so that the
@@ -144,6 +146,7 @@ impl Agent {
             identity,
             floor,
             renewing,
+            heard: Heard::new(),
             shown_by_master: Vec::new(),
             leaving: None,
             settings,
@@ -318,12 +321,6 @@ impl Agent {
         }
     }
 
-    fn take_retirement(&mut self, at: Option<Timestamp>) {
-        if let Err(why) = self.device.retire(at) {
-            tracing::warn!("{}", error_chain(&why));
-        }
-    }
-
     /// Keeps an established session until it, the certificate or the agent ends.
     async fn keep<S>(&mut self, session: &mut Established, link: &mut Link, mut stop: S) -> KeepEnd
     where
@@ -377,7 +374,7 @@ impl Agent {
                 Event::Answer(answer) => self.work.fetches.handle_answer(answer, now()),
                 Event::RootList(list) => self.follow_roots(&list, session),
                 Event::Renew(within) => {
-                    tracing::info!(?within, "the master asks for a renewal");
+                    tracing::debug!(?within, "the master asks for a renewal");
                     self.renewing.machine.handle_renew(within, now());
                 }
                 Event::Retirement(at) => {

@@ -124,6 +124,12 @@ impl Device {
         self.lock_grains().enrol(enrolled)
     }
 
+    /// When the device ends, as the master said last.
+    #[must_use]
+    pub fn retires(&self) -> Option<Timestamp> {
+        self.lock_grains().retires()
+    }
+
     /// Takes the day on which the device ends: the grain `retires_at`. The master is told.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ use thiserror::Error;
 
 use crate::{error_chain, renewal::Term, roots::DeviceRoots};
 
+/// In bytes of DER: a leaf and its issuer have 1,100.
+const LARGEST_CHAIN: usize = 16 << 10;
+
 /// A device's identity: what its files gave, and what was issued to it since.
 pub struct DeviceIdentity {
     /// The id in its certificates.
@@ -60,8 +63,19 @@ pub struct Renewed {
     pub term: Term,
     /// What it proves of the time: it verified.
     pub proved: Floor,
-    /// Whether it outlives the agent: the disk may be read-only or full.
-    pub stored: Result<(), FileError>,
+    /// Whether it outlives the agent.
+    pub stored: Result<(), NotStored>,
+}
+
+/// Why a certificate that was taken is held in memory alone.
+#[derive(Debug, Error)]
+pub enum NotStored {
+    /// The disk is read-only, or full.
+    #[error(transparent)]
+    Disk(#[from] FileError),
+    /// Flash wears.
+    #[error("certificates come more often than they are stored, once in ten minutes")]
+    TooOften,
 }
 
 /// Why a device has no identity.
@@ -116,6 +130,9 @@ pub enum RenewError {
     /// Nothing was sent.
     #[error("the master sent no certificate")]
     Empty,
+    /// It would be shown at every connection, and stored.
+    #[error("the certificates have {0} bytes, {LARGEST_CHAIN} are the most")]
+    TooLarge(usize),
     /// It does not verify.
     #[error("the certificate does not verify here")]
     Certificate(#[from] CertificateError),
@@ -212,7 +229,7 @@ impl DeviceIdentity {
     }
 
     /// Takes the operational certificate that was issued for `key`, once it has verified, and shows it from now on. It
-    /// holds in memory where the disk does not take it.
+    /// holds in memory where the disk does not take it, or it `may_store` nothing.
     ///
     /// # Errors
     /// When it is not one that this device could show; nothing changes then.
@@ -221,8 +238,13 @@ impl DeviceIdentity {
         key: &PrivateKey,
         chain: Vec<CertificateDer<'static>>,
         at: UnixTime,
+        may_store: bool,
     ) -> Result<Renewed, RenewError> {
         let (leaf, issuers) = chain.split_first().ok_or(RenewError::Empty)?;
+        let size = chain.iter().map(|der| der.len()).sum();
+        if size > LARGEST_CHAIN {
+            return Err(RenewError::TooLarge(size));
+        }
         let certificate = verify_minion(self.roots.anchors(), leaf, issuers, at)?;
         if certificate.id != self.id {
             return Err(RenewError::OtherMinion(certificate.id));
@@ -234,11 +256,7 @@ impl DeviceIdentity {
             return Err(RenewError::NotOperational);
         }
         let identity = Identity::from_der(chain.clone(), key.to_rustls())?;
-        let stored = self.files.stage(key).and_then(|()| self.files.commit(&chain));
-        if stored.is_err() {
-            // What a full disk took of it is of no use.
-            let _ = self.files.discard();
-        }
+        let stored = if may_store { self.store(key, &chain) } else { Err(NotStored::TooOften) };
         let term = Term {
             issued: timestamp(certificate.issued()),
             expires: timestamp(certificate.not_after),
@@ -246,6 +264,14 @@ impl DeviceIdentity {
         self.operational = Some(Credential { identity, term });
         self.shows = Kind::Operational;
         Ok(Renewed { term, proved: Floor::of_minion(&certificate), stored })
+    }
+
+    fn store(&self, key: &PrivateKey, chain: &[CertificateDer<'_>]) -> Result<(), NotStored> {
+        self.files.stage(key).and_then(|()| self.files.commit(chain)).map_err(|why| {
+            // What a full disk took of it is of no use.
+            let _ = self.files.discard();
+            NotStored::Disk(why)
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! what they may reach in [`device`]. Files that end in decisions without I/O are [`jobs`] and [`fetch`].
 
 pub mod agent;
+mod allowance;
 pub mod cache;
 pub mod call;
 pub mod clock_floor;

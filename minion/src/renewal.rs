@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const WAIT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 /// Likewise while the device can do nothing else.
 const URGENT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Certificates follow each other no closer than this part of the life of the one in hand, whatever the master wants.
+const APART: u32 = 30;
 /// The requests' numbers begin here: those for files and pillar stay below.
 const NUMBERS: u64 = 1 << 63;
 
@@ -51,6 +53,8 @@ pub struct Renewal {
     not_before: Option<Instant>,
     /// The newest certificate has not led to a full session yet.
     is_unproven: bool,
+    /// How many certificates in a row led back to a session for renewal.
+    in_vain: u32,
 }
 
 /// The certificate that is renewed.
@@ -59,6 +63,8 @@ struct Held {
     term: Term,
     /// At this age it is due.
     due: Duration,
+    /// When it came, if it was in this run of the agent.
+    taken: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +90,7 @@ impl Renewal {
             failures: 0,
             not_before: None,
             is_unproven: false,
+            in_vain: 0,
         };
         renewal.held = term.map(|term| renewal.hold(term));
         renewal
@@ -101,12 +108,13 @@ impl Renewal {
         self.retires = retires;
         match scope {
             Scope::Full => {
-                (self.is_unproven, self.failures) = (false, 0);
+                (self.is_unproven, self.in_vain, self.failures) = (false, 0, 0);
                 self.not_before = None;
             }
             // The newest certificate led back here. Once may be an accident; more often must not become a loop.
             Scope::Renewal if self.is_unproven => {
                 self.is_unproven = false;
+                self.in_vain += 1;
                 self.failures += 1;
                 if self.failures > 1 {
                     self.wait(now);
@@ -136,8 +144,8 @@ impl Renewal {
     }
 
     /// The answer to a request verified, and the device has it.
-    pub fn handle_certificate(&mut self, term: Term) {
-        self.held = Some(self.hold(term));
+    pub fn handle_certificate(&mut self, term: Term, now: Instant) {
+        self.held = Some(Held { taken: Some(now), ..self.hold(term) });
         (self.open, self.wanted_by, self.not_before) = (None, None, None);
         self.is_unproven = true;
     }
@@ -194,7 +202,14 @@ impl Renewal {
             Scope::Renewal => Some(session.at),
             // A birth certificate that is good for everything is not renewed.
             Scope::Full => {
-                [self.of_age_at(session), self.held.and(self.wanted_by)].into_iter().flatten().min()
+                let held = self.held?;
+                let due = [self.of_age_at(session), self.wanted_by].into_iter().flatten().min()?;
+                let apart = held.term.life() / APART;
+                Some(
+                    held.taken
+                        .and_then(|taken| taken.checked_add(apart))
+                        .map_or(due, |at| at.max(due)),
+                )
             }
         };
         let due = due?.max(self.not_before.unwrap_or(session.at));
@@ -210,7 +225,7 @@ impl Renewal {
     fn hold(&mut self, term: Term) -> Held {
         let hundredth = term.life() / 100;
         let due = self.jitter.between(hundredth * DUE.0, hundredth * DUE.1);
-        Held { term, due }
+        Held { term, due, taken: None }
     }
 
     fn fail(&mut self, now: Instant) {
@@ -222,8 +237,12 @@ impl Renewal {
     fn wait(&mut self, now: Instant) {
         let is_urgent = self.session.is_some_and(|session| session.scope == Scope::Renewal);
         let life = self.held.map_or(Duration::MAX, |held| held.term.life());
-        let (first, most) =
-            if is_urgent { URGENT } else { (WAIT.0.min(life / 40), WAIT.1.min(life / 10)) };
+        let (first, most) = match (is_urgent, self.in_vain) {
+            (false, _) => (WAIT.0.min(life / 40), WAIT.1.min(life / 10)),
+            (true, 0 | 1) => URGENT,
+            // Each of these was written to the disk for nothing.
+            (true, _) => (URGENT.0, WAIT.1.min(life / 10).max(URGENT.1)),
+        };
         let doubled = first.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
         let wait = doubled.min(most);
         self.not_before = now.checked_add(self.jitter.between(wait / 2, wait));

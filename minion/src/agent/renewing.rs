@@ -1,10 +1,10 @@
 //! The agent's part in renewal: makes a key for each request, and takes what the master issued for it. When, is the
 //! machine's to say.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use drover_pki::{PrivateKey, file::FileError};
+use drover_pki::PrivateKey;
 use drover_proto::{
     message::{self, CertificateRequest},
     session::minion::Request,
@@ -12,9 +12,10 @@ use drover_proto::{
 use rustls_pki_types::CertificateDer;
 
 use crate::{
+    allowance::Allowance,
     clock_floor::ClockFloor,
     error_chain,
-    identity::{DeviceIdentity, RenewError, Renewed},
+    identity::{DeviceIdentity, NotStored, RenewError, Renewed},
     renewal::Renewal,
 };
 
@@ -26,12 +27,17 @@ pub(super) struct Renewing {
     pub(super) is_new: bool,
     /// That the disk does not take the identity was told.
     told_not_stored: bool,
+    /// Of identities to be stored.
+    stores: Allowance,
 }
+
+/// Enough for any certificate that lives for half an hour. A shorter life is somebody's mistake, and wears the flash.
+const STORES: Allowance = Allowance::new(60, Duration::from_secs(600));
 
 impl Renewing {
     pub(super) fn new(identity: &DeviceIdentity, seed: u64) -> Self {
         let machine = Renewal::new(identity.term(), seed);
-        Self { machine, key: None, is_new: false, told_not_stored: false }
+        Self { machine, key: None, is_new: false, told_not_stored: false, stores: STORES }
     }
 
     /// The request that is due.
@@ -76,13 +82,14 @@ impl Renewing {
         identity: &mut DeviceIdentity,
         floor: &mut ClockFloor,
         now: Instant,
-    ) -> Option<FileError> {
+    ) -> Option<NotStored> {
         let request = answer.request;
         // The answer to a request that was given up on has lost its key.
         let key = self.key.take_if(|_| self.machine.is_open(request))?;
-        match take(answer, &key, identity, floor) {
+        let may_store = self.stores.take(now);
+        match take(answer, &key, identity, floor, may_store) {
             Ok(renewed) => {
-                self.machine.handle_certificate(renewed.term);
+                self.machine.handle_certificate(renewed.term, now);
                 self.is_new = true;
                 self.untold(renewed.stored)
             }
@@ -94,7 +101,7 @@ impl Renewing {
         }
     }
 
-    fn untold(&mut self, stored: Result<(), FileError>) -> Option<FileError> {
+    fn untold(&mut self, stored: Result<(), NotStored>) -> Option<NotStored> {
         let why = stored.err();
         let is_told = std::mem::replace(&mut self.told_not_stored, why.is_some());
         why.filter(|_| !is_told)
@@ -106,12 +113,13 @@ fn take(
     key: &PrivateKey,
     identity: &mut DeviceIdentity,
     floor: &mut ClockFloor,
+    may_store: bool,
 ) -> Result<Renewed, RenewError> {
     let chain: Vec<_> =
         answer.chain.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect();
     // Whether it has expired is the master's to judge: a device whose clock runs ahead must not refuse its own.
     let at = floor.clock().time_within(&chain);
-    let renewed = identity.renew(key, chain, at)?;
+    let renewed = identity.renew(key, chain, at, may_store)?;
     floor.raise(renewed.proved);
     tracing::info!(
         issued = %renewed.term.issued,

@@ -120,6 +120,85 @@ fn one_certificate_that_cannot_be_used_does_not_take_the_device_away() {
     assert!(matches!(factory.load(), Err(LoadIdentityError::Certificate { .. })));
 }
 
+/// What bits that rot, a wrong tool or a hurried hand make of a file.
+const ROT: [fn(&std::path::Path); 6] = [
+    |path| fs::write(path, "").unwrap(),
+    |path| fs::write(path, [0; 512]).unwrap(),
+    |path| fs::write(path, "-----BEGIN CERTIFICATE-----\nMIIB").unwrap(),
+    |path| fs::remove_file(path).unwrap(),
+    |path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    },
+    |path| {
+        fs::remove_file(path).unwrap();
+        std::os::unix::fs::symlink(path, path).unwrap();
+    },
+];
+
+#[test]
+fn whatever_becomes_of_one_file_the_device_is_itself_and_keeps_its_birth_key() {
+    let pairs = ["ldevid.crt", "ldevid.key", "idevid.crt", "idevid.key"];
+    for name in pairs {
+        for (number, rot) in ROT.iter().enumerate() {
+            let factory = Factory::new();
+            factory.idevid("rfid-1");
+            factory.ldevid("rfid-1");
+            let birth_key = fs::read(factory.pki.path().join("idevid.key")).unwrap();
+            rot(&factory.pki.path().join(name));
+            let mut identity =
+                factory.load().unwrap_or_else(|why| panic!("{name} {number}: {why}"));
+            let left = if name.starts_with("ldevid") { Kind::Birth } else { Kind::Operational };
+            assert_eq!(
+                (identity.id.as_str(), identity.shows()),
+                ("rfid-1", left),
+                "{name} {number}"
+            );
+            // It gets another, whether the disk takes it or not.
+            let (key, chain) = factory.operational("rfid-1");
+            identity.renew(&key, chain, now(), true).unwrap();
+            assert_eq!(factory.load().unwrap().id.as_str(), "rfid-1", "{name} {number}");
+            let now = fs::read(factory.pki.path().join("idevid.key"));
+            assert!(name == "idevid.key" || now.unwrap() == birth_key, "{name} {number}");
+        }
+    }
+}
+
+#[test]
+fn a_list_of_roots_that_rotted_leaves_the_roots_that_were_born_with() {
+    for rot in ROT {
+        let factory = Factory::new();
+        factory.idevid("rfid-1");
+        let list = factory.pki.path().join("root-list.json");
+        fs::write(&list, "").unwrap();
+        rot(&list);
+        assert_eq!(factory.load().unwrap().roots.told().root_list, 0);
+    }
+}
+
+#[test]
+fn a_chain_that_could_not_be_shown_is_not_taken() {
+    let factory = Factory::new();
+    factory.idevid("rfid-1");
+    let (key, mut chain) = factory.operational("rfid-1");
+    chain.extend(vec![factory.fleet_ca.der().clone(); 40]);
+    let mut identity = factory.load().unwrap();
+    let why = identity.renew(&key, chain, now(), true).unwrap_err();
+    assert!(matches!(why, RenewError::TooLarge(_)), "{why}");
+}
+
+#[test]
+fn a_certificate_that_comes_too_soon_to_be_stored_is_shown_all_the_same() {
+    let factory = Factory::new();
+    factory.idevid("rfid-1");
+    let mut identity = factory.load().unwrap();
+    let (key, chain) = factory.operational("rfid-1");
+    let renewed = identity.renew(&key, chain, now(), false).unwrap();
+    assert!(matches!(renewed.stored, Err(NotStored::TooOften)));
+    assert_eq!(identity.shows(), Kind::Operational);
+    assert_eq!(factory.shown(), [Kind::Birth, Kind::Birth], "nothing was written");
+}
+
 #[test]
 fn the_birth_certificate_says_who_the_device_is() {
     let factory = Factory::new();
@@ -141,7 +220,7 @@ fn a_renewed_certificate_is_shown_at_once_and_after_a_restart() {
     let mut identity = factory.load().unwrap();
     for _ in 0..3 {
         let (key, chain) = factory.operational("rfid-1");
-        let renewed = identity.renew(&key, chain, now()).unwrap();
+        let renewed = identity.renew(&key, chain, now(), true).unwrap();
         renewed.stored.unwrap();
         assert_eq!(identity.shows(), Kind::Operational);
         assert_eq!(identity.term(), Some(renewed.term));
@@ -158,7 +237,7 @@ fn what_the_master_sends_is_verified_before_it_is_taken() {
     let (factory, strangers) = (Factory::new(), Factory::new());
     factory.idevid("rfid-1");
     let mut identity = factory.load().unwrap();
-    let mut refused = |pair: Pair| identity.renew(&pair.0, pair.1, now()).unwrap_err();
+    let mut refused = |pair: Pair| identity.renew(&pair.0, pair.1, now(), true).unwrap_err();
     assert!(matches!(refused(strangers.operational("rfid-1")), RenewError::Certificate(_)));
     assert!(matches!(refused(factory.operational("rfid-2")), RenewError::OtherMinion(_)));
     let (_, chain) = factory.operational("rfid-1");
@@ -184,13 +263,13 @@ fn an_identity_that_the_disk_does_not_take_holds_in_memory() {
     let in_the_way = factory.pki.path().join("ldevid.next.key");
     fs::create_dir(&in_the_way).unwrap();
     let (key, chain) = factory.operational("rfid-1");
-    let renewed = identity.renew(&key, chain, now()).unwrap();
+    let renewed = identity.renew(&key, chain, now(), true).unwrap();
     renewed.stored.unwrap_err();
     assert_eq!(identity.shows(), Kind::Operational);
     assert_eq!(factory.shown(), [Kind::Birth, Kind::Birth], "after a restart it has what it had");
     fs::remove_dir(&in_the_way).unwrap();
     let (key, chain) = factory.operational("rfid-1");
-    identity.renew(&key, chain, now()).unwrap().stored.unwrap();
+    identity.renew(&key, chain, now(), true).unwrap().stored.unwrap();
     assert_eq!(factory.shown(), [Kind::Operational, Kind::Birth]);
 }
 

@@ -44,7 +44,7 @@ impl Scene {
 
     fn issue(&mut self, life: Duration) {
         let term = Term { issued: self.wall(), expires: self.wall() + life };
-        self.renewal.handle_certificate(term);
+        self.renewal.handle_certificate(term, self.now);
     }
 }
 
@@ -134,9 +134,11 @@ fn there_is_one_request_at_a_time_and_a_late_answer_is_nobodys() {
 fn waits_after_failures_grow_from_a_minute_to_an_hour_and_shrink_with_the_validity() {
     let hour = 60 * MINUTE;
     let second = Duration::from_secs(1);
-    for (life, first, most) in
-        [(30 * DAY, MINUTE, hour), (20 * second, second / 2, 2 * second), (hour, MINUTE, 6 * MINUTE)]
-    {
+    for (life, first, most) in [
+        (30 * DAY, MINUTE, hour),
+        (20 * second, second / 2, 2 * second),
+        (hour, MINUTE, 6 * MINUTE),
+    ] {
         let mut scene = Scene::new(Some(term(life)), 3);
         scene.connect(Scope::Full);
         let (mut request, _) = scene.next_request(life).unwrap();
@@ -181,12 +183,46 @@ fn a_certificate_that_leads_back_to_its_renewal_does_not_become_a_loop() {
         scene.renewal.handle_disconnected(scene.now);
         issued += 1;
     }
-    assert!((60..150).contains(&issued), "{issued} certificates in an hour");
+    assert!((8..20).contains(&issued), "{issued} certificates in an hour");
     // Once is an accident, and costs no wait.
     scene.connect(Scope::Full);
     scene.issue(30 * DAY);
     scene.connect(Scope::Renewal);
     assert!(scene.renewal.poll_transmit(scene.now).is_some());
+}
+
+#[test]
+fn a_master_that_asks_on_and_on_gets_a_request_a_day() {
+    let mut scene = Scene::new(Some(term(30 * DAY)), 4);
+    scene.connect(Scope::Full);
+    let (mut requests, end) = (0, scene.now + 10 * DAY);
+    while scene.now < end {
+        scene.renewal.handle_renew(Duration::ZERO, scene.now);
+        if scene.next_request(MINUTE).is_some() {
+            requests += 1;
+            scene.issue(30 * DAY);
+            scene.renewal.handle_disconnected(scene.now);
+            scene.connect(Scope::Full);
+        }
+        scene.now += MINUTE;
+    }
+    assert!((9..=11).contains(&requests), "{requests} in ten days");
+}
+
+#[test]
+fn a_master_that_issues_what_has_expired_already_gets_a_request_a_day() {
+    let mut scene = Scene::new(None, 4);
+    scene.connect(Scope::Renewal);
+    let (mut requests, end) = (0, scene.now + 10 * DAY);
+    while scene.now < end {
+        scene.next_request(2 * DAY).unwrap();
+        requests += 1;
+        let expires = scene.wall() - 60 * DAY;
+        let over = Term { issued: expires - 30 * DAY, expires };
+        scene.renewal.handle_certificate(over, scene.now);
+        scene.connect(Scope::Full);
+    }
+    assert!((10..=12).contains(&requests), "{requests} in ten days");
 }
 
 #[test]

@@ -59,6 +59,11 @@ impl Device {
         assert_eq!(agent.wait().unwrap().signal(), Some(9));
     }
 
+    /// The agent's process.
+    pub(crate) fn pid(&self) -> String {
+        self.agent.borrow().as_ref().unwrap().id().to_string()
+    }
+
     /// SIGTERM, and a clean end.
     pub(crate) fn stop(&self) {
         let mut agent = self.signal();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what goes wrong in a test's surroundings ends the test")]
 
 mod device;
+mod hostile;
 mod master;
 mod renewal;
 

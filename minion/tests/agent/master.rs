@@ -282,6 +282,11 @@ impl Master {
         timeout(BOUND, wait).await.expect("it comes within the bound")
     }
 
+    /// How many of what came, and was not waited for, are such.
+    pub(crate) fn count(&self, wanted: impl Fn(&FromMinion) -> bool) -> usize {
+        self.got.iter().filter(|message| wanted(message)).count()
+    }
+
     async fn receive(&mut self) {
         let frames = self.receiver.recv().await.unwrap().into_vec();
         let [peer, frame] = <[Bytes; 2]>::try_from(frames).unwrap();
@@ -357,7 +362,7 @@ impl Master {
         FromMaster::BlobChunk(BlobChunk { request, offset, size: blob.len() as u64, data })
     }
 
-    async fn send(&mut self, message: FromMaster) {
+    pub(crate) async fn send(&mut self, message: FromMaster) {
         let mut frames = ZmqMessage::from(self.peer.clone());
         frames.push_back(codec::encode(&message).unwrap());
         // A minion that has just gone hears nothing.
