@@ -374,7 +374,7 @@ fn show_tells_what_is_in_a_certificate() {
     status 2
     error: `line-1/ca.key` cannot be used
       caused by: holds no certificate in PEM
-    hint: see what it is with `drover-enrol show`
+    hint: certificates, signing requests, manifests and root lists are shown
     ");
 }
 

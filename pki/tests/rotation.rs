@@ -65,6 +65,22 @@ fn a_root_is_rotated_and_the_old_one_dropped() {
       on every station:
         drover-enrol follow-roots --station DIR --list 2.json
     ");
+    assert_snapshot!(enrol(path, "verify --root old.crt 1.json 2.json"), @r"
+    status 1
+    1.json: OK, root list 1 of the fleet `acme`: root, root-2
+    2.json: refused: no root that is trusted here signed the root list
+    hint: lists are followed one after the other: bring the ones before it too
+    error: one file does not verify
+    ");
+    let shown = enrol(path, "show 1.json");
+    for what in [
+        "  root list\n",
+        "fleet        acme\n",
+        "trusts       root-2, SHA-256 ",
+        "certifies    factory-line-1, ",
+    ] {
+        assert!(shown.contains(what), "{shown}");
+    }
     assert_snapshot!(enrol(path, "follow-roots --station line-1 --list 2.json"), @r"
     status 1
     error: the root list is refused

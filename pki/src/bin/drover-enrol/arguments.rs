@@ -73,9 +73,9 @@ pub(crate) enum Verb {
     Certify(Certify),
     /// Make a station follow its fleet's root list
     FollowRoots(FollowRoots),
-    /// Show what is in certificates, signing requests and manifests; nothing is verified
+    /// Show what is in certificates, signing requests, manifests and root lists; nothing is verified
     Show(Show),
-    /// Verify certificates and manifests against a fleet's root
+    /// Verify certificates, manifests and root lists against a fleet's root
     Verify(Verify),
     /// Print a completion script, as in `drover-enrol completions bash`
     Completions {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use drover_pki::certificate::Certificate;
 use drover_pki::file;
 use drover_pki::manifest::Manifest;
+use drover_pki::root_list::{RootListError, SignedRootList};
 use drover_pki::urn::DroverUrn;
 use drover_pki::verify::{
     CertificateError, MinionCertificateKind, TrustAnchors, verify_factory_authority,
@@ -16,7 +17,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::arguments::Verify;
 use crate::failure::{Failure, with_causes};
-use crate::show::{devices, until};
+use crate::show::{devices, roots, until};
 
 pub(crate) fn verify(arguments: &Verify, now: Timestamp) -> Result<(), Failure> {
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
@@ -51,6 +52,10 @@ fn verify_file(
 ) -> Result<Result<String, String>, Failure> {
     let bytes = file::read(path)?;
     if bytes.trim_ascii_start().first() == Some(&b'{') {
+        match SignedRootList::read(&bytes) {
+            Err(RootListError::Envelope(_)) => {}
+            list => return Ok(verify_root_list(list, anchors)),
+        }
         return Ok(Manifest::verify(&bytes, anchors, now)
             .map(|verified| {
                 let manifest = verified.manifest;
@@ -67,6 +72,22 @@ fn verify_file(
     let leaf = Certificate::read(&chain[0]).map_err(|error| Failure::file(path, error))?;
     let found = verify_chain(&leaf, &chain, anchors, now);
     Ok(found.map_err(|error| format!("{}\nhint: {}", with_causes(&error), error.hint())))
+}
+
+/// Whether who trusts these roots follows the list, as far as its number allows.
+fn verify_root_list(
+    list: Result<SignedRootList, RootListError>,
+    anchors: &TrustAnchors,
+) -> Result<String, String> {
+    let told = |error: RootListError| match error.hint() {
+        Some(hint) => format!("{}\nhint: {hint}", with_causes(&error)),
+        None => with_causes(&error),
+    };
+    let signed = list.map_err(told)?;
+    signed.check_follows(anchors, 0).map_err(told)?;
+    let list = &signed.list;
+    let roots = roots(list).map_err(|error| with_causes(&error))?;
+    Ok(format!("root list {} of the fleet `{}`: {roots}", list.number, list.fleet))
 }
 
 fn verify_chain(

@@ -43,6 +43,12 @@ impl Failure {
         Self { error, hint: Some(hint), status: WRONG }
     }
 
+    /// A file of none of the kinds that are shown. Who asks what it is must not be sent to ask what it is.
+    pub(crate) fn not_shown(self) -> Self {
+        let kinds = "certificates, signing requests, manifests and root lists are shown".to_owned();
+        Self { hint: Some(kinds), ..self }
+    }
+
     /// The fleet's root is not where it was looked for.
     pub(crate) fn root(error: FileError) -> Self {
         let hint = "name the fleet's root.crt with --root".to_owned();

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use drover_pki::PublicKey;
-use drover_pki::certificate::{Certificate, NO_EXPIRY};
+use drover_pki::certificate::{Certificate, NO_EXPIRY, Unreadable};
 use drover_pki::file;
 use drover_pki::manifest::Manifest;
 use drover_pki::pem_text::decode_certificates;
+use drover_pki::root_list::{RootList, RootListError, SignedRootList};
+use drover_pki::rotation::name_of;
 use jiff::Timestamp;
 use rustls_pki_types::UnixTime;
 use serde_json::{Map, Value};
@@ -18,13 +20,21 @@ use crate::failure::Failure;
 pub(crate) fn show(arguments: &Show) -> Result<(), Failure> {
     for path in &arguments.files {
         let bytes = file::read(path)?;
-        crate::print(&format!("{}:\n{}", path.display(), describe(path, &bytes)?))?;
+        let described = describe(path, &bytes).map_err(Failure::not_shown)?;
+        crate::print(&format!("{}:\n{described}", path.display()))?;
     }
     Ok(())
 }
 
 fn describe(path: &Path, bytes: &[u8]) -> Result<String, Failure> {
     if bytes.trim_ascii_start().first() == Some(&b'{') {
+        match SignedRootList::read(bytes) {
+            Err(RootListError::Envelope(_)) => {}
+            list => {
+                return describe_root_list(&list.map_err(|error| Failure::file(path, error))?.list)
+                    .map_err(|error| Failure::file(path, error));
+            }
+        }
         let manifest = Manifest::read_unverified(bytes);
         return Ok(describe_manifest(&manifest.map_err(|error| Failure::file(path, error))?));
     }
@@ -92,6 +102,28 @@ fn describe_manifest(manifest: &Manifest) -> String {
         }
     }
     text
+}
+
+fn describe_root_list(list: &RootList) -> Result<String, Unreadable> {
+    let mut text = String::from("  root list\n");
+    row(&mut text, "fleet", list.fleet.as_str());
+    row(&mut text, "number", &list.number.to_string());
+    row(&mut text, "created", &list.created.to_string());
+    for (label, certificates) in [("trusts", &list.roots), ("certifies", &list.cross)] {
+        for der in certificates {
+            let certificate = Certificate::read(der)?;
+            let name = name_of(&certificate);
+            row(&mut text, label, &format!("{name}, SHA-256 {}", certificate.fingerprint));
+        }
+    }
+    Ok(text)
+}
+
+/// The roots of a list, by name, the newest last.
+pub(crate) fn roots(list: &RootList) -> Result<String, Unreadable> {
+    let names: Result<Vec<_>, _> =
+        list.roots.iter().map(|root| Certificate::read(root).map(|root| name_of(&root))).collect();
+    Ok(names?.join(", "))
 }
 
 fn row(text: &mut String, label: &str, value: &str) {
