@@ -31,7 +31,7 @@ fn main() {
     let size = std::fs::metadata(directory.path().join("ledger.ndjson")).expect("a ledger").len();
 
     println!("{:<58} {:>14}   {:>14}", "", "measured", "budget");
-    let (opened, mut ledger) = timed(|| Ledger::open(directory.path(), station.der()));
+    let (opened, mut ledger) = timed(|| Ledger::open(directory.path(), station.der(), &[]));
     let what = format!("opening and verifying {lines} lines ({} MB)", size / 1_000_000);
     line(&what, &format!("{:.2} s", opened.as_secs_f64()), &format!("≤ {BUDGET} s"));
 

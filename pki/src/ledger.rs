@@ -139,17 +139,22 @@ impl Ledger {
     }
 
     /// Opens a ledger, waiting while another process has it, and verifies that it is as the station,
-    /// whose certificate is `signer`, left it. What a power cut left is repaired.
+    /// whose certificate is `signer`, left it. What a power cut left is repaired. `known` are heads that
+    /// the station signed elsewhere, and that the ledger must have.
     ///
     /// # Errors
     /// When it cannot be read, or does not verify.
-    pub fn open(directory: &Path, signer: &CertificateDer<'_>) -> Result<Self, LedgerError> {
+    pub fn open(
+        directory: &Path,
+        signer: &CertificateDer<'_>,
+        known: &[Head],
+    ) -> Result<Self, LedgerError> {
         let path = directory.join(LINES);
         refuse_missing(directory, &path)?;
         let options = OpenOptions::new().read(true).write(true).open(&path);
         let file = options.map_err(failed("open", &path))?;
         file.lock().map_err(failed("lock", &path))?;
-        let Scan { index, head, length, state } = scan_file(directory, &file, signer, &[])?;
+        let Scan { index, head, length, state } = scan_file(directory, &file, signer, known)?;
         match state {
             State::Broken(findings) => return Err(LedgerError::Broken { path, findings }),
             State::Whole(leftover) => repair(directory, &file, length, leftover)?,

@@ -279,7 +279,8 @@ impl Station {
             .map_err(|source| directory(FleetError::File(source)))?;
         let verified = verify_factory_authority(&anchors, authority.der(), unix(now));
         let name = verified.map_err(StationError::Authority)?.station;
-        let ledger = Ledger::open(path, authority.der())?;
+        let known = inspect::latest_head(path, authority.key().public().digest())?;
+        let ledger = Ledger::open(path, authority.der(), known.as_slice())?;
         inspect::refuse_set_back(path, &ledger)?;
         for directory in
             [path.to_owned(), path.join(export::MANIFESTS), path.join(unfinished::NOTES)]

@@ -31,7 +31,7 @@ impl Fixture {
     }
 
     fn open(&self) -> Result<Ledger, LedgerError> {
-        Ledger::open(self.directory.path(), self.authority.der())
+        Ledger::open(self.directory.path(), self.authority.der(), &[])
     }
 
     fn append(&self, events: impl IntoIterator<Item = Event>) {

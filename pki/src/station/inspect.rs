@@ -9,8 +9,9 @@ use super::export::MANIFESTS;
 use super::{StationError, unix};
 use crate::certificate::Certificate;
 use crate::file;
+use crate::fingerprint::KeyDigest;
 use crate::fleet::FleetError;
-use crate::ledger::{Event, Finding, Inspection, Ledger, LedgerError, Line};
+use crate::ledger::{Event, Finding, Head, Inspection, Ledger, LedgerError, Line};
 use crate::manifest::Manifest;
 use crate::name::StationName;
 use crate::verify::verify_factory_authority;
@@ -66,6 +67,17 @@ fn adopted_until(path: &Path) -> u64 {
         Some(Ok(Line { event: Event::Replaced(line), .. })) => line.number,
         Some(_) | None => 0,
     }
+}
+
+/// How far the ledger went when the station made its latest manifest, which may be one that the ledger
+/// does not know of: it was copied before, or a power cut came between.
+pub(super) fn latest_head(path: &Path, own: KeyDigest) -> Result<Option<Head>, StationError> {
+    let Some((_, latest)) = manifests(path)?.pop() else { return Ok(None) };
+    Ok(match Manifest::read_signed(&file::read(&latest)?) {
+        Ok((manifest, key)) if key == own => Some(manifest.ledger.head),
+        // The station before this one made it, or it is not as it was: `inspect` tells.
+        Ok(_) | Err(_) => None,
+    })
 }
 
 /// Refuses a ledger that does not know of a manifest which was made: an older copy of it was put in

@@ -140,7 +140,32 @@ fn an_older_copy_of_the_ledger_does_not_issue() {
     }
     let refusal = Station::open(&path, &NOWHERE, NOW).unwrap_err();
     let source = std::error::Error::source(&refusal).unwrap().to_string();
+    assert!(source.ends_with("lines 1 to 3 were cut off the end"), "{source}");
+    // Also where the manifest itself was spoilt, since its number is enough.
+    fs::write(path.join("manifests/000002.json"), "").unwrap();
+    let refusal = Station::open(&path, &NOWHERE, NOW).unwrap_err();
+    let source = std::error::Error::source(&refusal).unwrap().to_string();
     assert!(source.ends_with("it was set back: it does not know of manifest 2"), "{source}");
+    fs::copy(factory.path().join("m2"), path.join("manifests/000002.json")).unwrap();
     let findings = inspect(&path, NOW).unwrap().ledger.findings;
     assert_eq!(findings[0].to_string(), "lines 1 to 3 were cut off the end");
+}
+
+#[test]
+fn a_copy_of_the_ledger_from_before_the_latest_manifest_does_not_issue() {
+    let factory = factory();
+    let path = factory.path().join("station");
+    station(&factory).issue(&request(&factory, "a", "1"), NOW).unwrap();
+    let ledger = ["ledger.ndjson", "ledger.head"].map(|name| path.join(name));
+    let older = ledger.clone().map(|path| fs::read(path).unwrap());
+    let mut open = station(&factory);
+    open.issue(&request(&factory, "b", "2"), NOW).unwrap();
+    open.export(false, &factory.path().join("m1"), &ann(), NOW).unwrap();
+    drop(open);
+    for (path, text) in ledger.iter().zip(&older) {
+        fs::write(path, text).unwrap();
+    }
+    let refusal = Station::open(&path, &NOWHERE, NOW).unwrap_err();
+    let source = std::error::Error::source(&refusal).unwrap().to_string();
+    assert!(source.ends_with("line 2 was cut off the end"), "{source}");
 }
