@@ -3,6 +3,8 @@
 //! session between the two ends is what docs/protocol.md says of it. Whenever power and link hold for a day, it ends
 //! with a certificate that its master takes.
 
+#![allow(clippy::unwrap_used, reason = "what goes wrong in a test's surroundings ends the test")]
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -362,7 +364,8 @@ impl Scene {
     fn follow_roots(&mut self) {
         let known = usize::try_from(self.agent.identity.roots.told().root_list).unwrap();
         let shown = self.fleet.shown();
-        for list in self.fleet.lists[known..].to_vec() {
+        let missed = self.fleet.lists[known..].to_vec();
+        for list in missed {
             let at = self.clock().time_within(&shown);
             self.agent.identity.roots.follow(&list, &shown, at).unwrap().unwrap();
             self.note("follows other roots");
