@@ -237,7 +237,7 @@ impl Manifest {
 
     /// Reads a manifest that is as its signer left it, and the signer's key. Whether that one is a station of the fleet
     /// is not asked: a station's own copies outlive the root that it had when it signed them.
-    pub(crate) fn read_signed(text: &[u8]) -> Result<(Self, KeyDigest), ManifestError> {
+    pub fn read_signed(text: &[u8]) -> Result<(Self, KeyDigest), ManifestError> {
         let opened = dsse::open(text, PAYLOAD_TYPE)?;
         let signature = sole_signature(&opened)?;
         let signer = Certificate::read(&signature.signer).map_err(CertificateError::from);
