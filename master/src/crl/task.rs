@@ -135,8 +135,12 @@ impl CrlTask {
         let mut schedule = Schedule::new(self.validity, mark);
         let list = standing(&file, &authority);
         if let Some(list) = &list {
-            schedule.handle_number(list.contents().number);
-            self.adopt(list, &authority).await?;
+            let number = list.contents().number;
+            schedule.handle_number(number);
+            // A list that is older than the store, or as old, says nothing that the store did not know.
+            if mark.is_none_or(|mark| mark.number < number) {
+                self.adopt(list, &authority).await?;
+            }
         }
         let list =
             list.filter(|list| mark.is_some_and(|mark| mark.number == list.contents().number));
@@ -150,15 +154,21 @@ impl CrlTask {
     /// certificate lasts nobody knows any more, but not longer than its authority.
     async fn adopt(&self, list: &RevocationList, authority: &Authority) -> Result<(), RevokeError> {
         let certificate = authority.certificate();
-        let mut batch = Batch::new();
+        let (mut batch, mut adopted) = (Batch::new(), 0);
         for Revoked { serial, at, reason } in list.contents().revoked.iter().cloned() {
             if self.store.revocation::<Revocation>(&certificate.key, &serial)?.is_none() {
                 let (issuer, expires) = (certificate.key, timestamp(certificate.not_after));
                 let revocation = Revocation { issuer, serial, expires, at, reason };
                 batch.revocation(&issuer, &revocation.serial, &revocation);
+                adopted += 1;
             }
         }
-        if !batch.is_empty() {
+        if adopted > 0 {
+            tracing::warn!(
+                certificates = adopted,
+                "the revocation list names certificates that the store does not: an older store was put back? Devices that \
+                 were revoked since may be accepted again, look at `drover key list`"
+            );
             self.store.write(batch).await?;
         }
         Ok(())

@@ -119,6 +119,25 @@ async fn an_older_store_neither_takes_a_number_twice_nor_forgets_what_was_revoke
 }
 
 #[tokio::test]
+async fn what_left_the_list_does_not_come_back_by_an_old_file() {
+    let place = Place::new();
+    let store = place.store("data");
+    let master = place.start(store.clone(), vec![place.authority.clone()]).await;
+    let revocation = place.revocation("ab");
+    master.handle.revoke(&[revocation.clone()]).await.unwrap();
+    master.stop().await;
+    // The power goes after the next list's number is durable, and before that list is.
+    let issuer = revocation.issuer;
+    let mark: schedule::Mark = store.crl(&issuer).unwrap().unwrap();
+    let mut batch = Batch::new();
+    batch.crl(&issuer, &schedule::Mark { number: mark.number + 1, ..mark });
+    batch.revocation_over(&issuer, &revocation.serial);
+    store.write(batch).await.unwrap();
+    place.start(store, vec![place.authority.clone()]).await.stop().await;
+    assert_eq!(place.file(), (4, vec![]));
+}
+
+#[tokio::test]
 async fn a_list_that_is_lost_is_made_again() {
     let place = Place::new();
     let store = place.store("data");
