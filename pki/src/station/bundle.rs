@@ -195,8 +195,6 @@ fn configuration(masters: &[String]) -> String {
         several => writeln!(text, "master: ['{}']", several.join("', '")),
     };
     debug_assert!(written.is_ok(), "a String takes everything");
-    text.push_str(
-        "# Relative to this file's directory.\npki_dir: pki\ndata_dir: data\nrun_dir: run\n",
-    );
+    // No directories: the agent's defaults keep what it writes out of /etc/drover, and lie beside the file elsewhere.
     text
 }

@@ -81,10 +81,6 @@ fn a_bundle_is_what_a_minion_starts_with() {
     assert_snapshot!(fs::read_to_string(out.join("minion.yml")).unwrap(), @r"
     # Written by drover-enrol. The minion's id is its certificate's.
     master: '10.0.0.1:4510'
-    # Relative to this file's directory.
-    pki_dir: pki
-    data_dir: data
-    run_dir: run
     ");
 }
 
