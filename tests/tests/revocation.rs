@@ -1,12 +1,12 @@
 //! Who may connect is the registry's word, at once and for good: unknown, rejected, revoked and foreign devices.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use drover_tests::{
     fleet::{Fleet, PATIENCE},
     wait,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn a_revoked_minion_is_cut_off_and_stays_out_over_a_restart() {
@@ -107,4 +107,22 @@ fn many_keys_are_shown_first_and_told_of_each() {
     let _ = fleet.drover(&["key", "delete", "--all", "-y"]).ok();
     let none = json!({ "accepted": [], "pending": [], "rejected": [], "revoked": [] });
     assert_eq!(fleet.json(&["key", "list"]), none);
+}
+
+#[test]
+fn a_hundred_thousand_keys_are_changed_by_one_request() {
+    let mut fleet = Fleet::new();
+    fleet.start_master();
+    let ids: Vec<_> = (0..100_000).map(|number| format!("warehouse-reader-{number:06}")).collect();
+    fleet.write("wanted", &json!({ "change": "revoke", "ids": ids }).to_string());
+    let (socket, wanted) = (fleet.path("master/run/api.sock"), fleet.path("wanted"));
+    let output = Command::new("curl")
+        .args(["--silent", "--max-time", "60", "--header", "content-type: application/json"])
+        .args(["--unix-socket", socket.to_str().unwrap(), "--data-binary"])
+        .args([&format!("@{}", wanted.display()), "http://master/v1/keys"])
+        .output()
+        .unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told.as_object().unwrap().len(), ids.len());
+    assert_eq!(told[&ids[99_999]]["error"], format!("there is no minion `{}`", ids[99_999]));
 }

@@ -29,6 +29,8 @@ use crate::{
 
 /// A manifest of a hundred thousand devices is shorter than this.
 const LONGEST_MANIFEST: usize = 128 << 20;
+/// The ids of a hundred thousand devices are shorter than this.
+const LONGEST_IDS: usize = 16 << 20;
 /// A sentence, not a report.
 const LONGEST_REASON: usize = 500;
 /// Seconds that a device has for its last act, where the request does not say.
@@ -36,12 +38,12 @@ const GRACE: u64 = 7 * 86_400;
 
 pub(super) fn routes() -> Router<Master> {
     Router::new()
-        .route("/v1/keys", get(list).post(change_many))
+        .route("/v1/keys", get(list).post(change_many).layer(DefaultBodyLimit::max(LONGEST_IDS)))
         .route("/v1/keys/{id}", get(show).delete(delete))
         .route("/v1/keys/{id}/accept", post(accept))
         .route("/v1/keys/{id}/reject", post(reject))
         .route("/v1/keys/{id}/revoke", post(revoke))
-        .route("/v1/retirements", post(retire))
+        .route("/v1/retirements", post(retire).layer(DefaultBodyLimit::max(LONGEST_IDS)))
         .route("/v1/manifests", post(import).layer(DefaultBodyLimit::max(LONGEST_MANIFEST)))
 }
 
