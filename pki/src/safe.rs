@@ -16,6 +16,7 @@ use crate::certificate::{Certificate, Unreadable};
 use crate::file::{self, Access, FileError};
 use crate::key::PublicKey;
 use crate::key_file::{self, KeyFileError};
+use crate::name::StationName;
 use crate::new_key::{MadeKey, NewKey, NewKeyError};
 use crate::passphrase::PassphraseSource;
 use crate::pem_text::encode_certificates;
@@ -186,6 +187,16 @@ impl Safe {
             return Err(SafeError::NotOurs { name });
         }
         self.remember(authority)
+    }
+
+    /// Whether the root certified a station of this name already.
+    pub fn has_station(&self, station: &StationName) -> Result<bool, SafeError> {
+        let urn = DroverUrn::FactoryCa(station.clone());
+        let issued = directory::issued(&self.root_dir())?;
+        let is_named = |certificate: &Certificate| {
+            certificate.uris.iter().any(|uri| uri.parse() == Ok(urn.clone()))
+        };
+        Ok(issued.iter().any(|(_, certificate)| is_named(certificate)))
     }
 
     /// Whether the root may be used: not while a rotation waits to be finished, or what it certifies would be forgotten.

@@ -68,6 +68,12 @@ fn a_factory_is_made_once() {
     error: there is a station in `line-1` already
     hint: keep it, or name another directory
     ");
+    assert_snapshot!(enrol(path, "init-station --fleet fleet --name line-1 --dir twin"), @r"
+    status 0
+    made the station `line-1` in twin
+    warning: `twin/ca.key` is not encrypted; who reads it can issue certificates
+    warning: the root certified a station `line-1` before: give two lines two names, and make one that died again with --replace, so that it knows its devices
+    ");
     std::fs::remove_dir_all(path.join("fleet/root")).unwrap();
     assert_snapshot!(enrol(path, "init-station --fleet fleet --name line-2 --dir line-2"), @r"
     status 2

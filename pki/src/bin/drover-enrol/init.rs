@@ -10,6 +10,7 @@ use drover_pki::fleet::{FleetDirectory, FleetKeys};
 use drover_pki::key_file::{self, Protection};
 use drover_pki::new_station::{self, Founding};
 use drover_pki::passphrase::PassphraseSource;
+use drover_pki::safe::Safe;
 use jiff::Timestamp;
 
 use crate::arguments::init::{CertifyStation, InitFleet, InitStation, Passphrase};
@@ -79,12 +80,21 @@ pub(crate) fn init_station(arguments: &InitStation, now: Timestamp) -> Result<()
                 new_station::REQUEST,
             ))
         }
-        (None, Some(name), Some(fleet)) => {
+        (None, Some(name), Some(fleet_dir)) => {
             let root = arguments.root.source();
             let root = root.as_ref().unwrap_or(&passphrases.existing);
-            let fleet = FleetDirectory::new(fleet);
+            let fleet = FleetDirectory::new(fleet_dir);
+            // Of a root that cannot be read the next step tells.
+            let known = Safe::new(fleet_dir).has_station(name);
+            let is_twin = arguments.replace.is_empty() && known.unwrap_or(false);
             let devices = new_station::create(&fleet, root, name, &key, &founding, dir, now)?;
             warn_unencrypted(&own_key)?;
+            if is_twin {
+                eprintln!(
+                    "warning: the root certified a station `{name}` before: give two lines two names, and \
+                     make one that died again with --replace, so that it knows its devices"
+                );
+            }
             crate::print(&format!("made the station `{name}` in {}\n", dir.display()))?;
             tell_known(arguments, devices)
         }
