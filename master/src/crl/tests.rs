@@ -124,7 +124,7 @@ async fn what_left_the_list_does_not_come_back_by_an_old_file() {
     let store = place.store("data");
     let master = place.start(store.clone(), vec![place.authority.clone()]).await;
     let revocation = place.revocation("ab");
-    master.handle.revoke(&[revocation.clone()]).await.unwrap();
+    master.handle.revoke(std::slice::from_ref(&revocation)).await.unwrap();
     master.stop().await;
     // The power goes after the next list's number is durable, and before that list is.
     let issuer = revocation.issuer;
