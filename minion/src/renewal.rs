@@ -16,8 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const WAIT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 /// Likewise while the device can do nothing else.
 const URGENT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Certificates follow each other no closer than this part of the life of the one in hand, whatever the master wants.
+/// Certificates follow each other no closer than this part of the life of the one in hand, whatever the master wants,
 const APART: u32 = 30;
+/// but for so many: authorities may change as a device comes for the first time.
+const HASTY: u32 = 3;
 /// The requests' numbers begin here: those for files and pillar stay below.
 const NUMBERS: u64 = 1 << 63;
 
@@ -55,6 +57,8 @@ pub struct Renewal {
     is_unproven: bool,
     /// How many certificates in a row led back to a session for renewal.
     in_vain: u32,
+    /// How many came sooner after the one before than they should, less those that did not.
+    hasty: u32,
 }
 
 /// The certificate that is renewed.
@@ -91,6 +95,7 @@ impl Renewal {
             not_before: None,
             is_unproven: false,
             in_vain: 0,
+            hasty: 0,
         };
         renewal.held = term.map(|term| renewal.hold(term));
         renewal
@@ -145,6 +150,8 @@ impl Renewal {
 
     /// The answer to a request verified, and the device has it.
     pub fn handle_certificate(&mut self, term: Term, now: Instant) {
+        let is_hasty = self.held.and_then(Held::apart_until).is_some_and(|until| now < until);
+        self.hasty = if is_hasty { self.hasty + 1 } else { self.hasty.saturating_sub(1) };
         self.held = Some(Held { taken: Some(now), ..self.hold(term) });
         (self.open, self.wanted_by, self.not_before) = (None, None, None);
         self.is_unproven = true;
@@ -204,12 +211,8 @@ impl Renewal {
             Scope::Full => {
                 let held = self.held?;
                 let due = [self.of_age_at(session), self.wanted_by].into_iter().flatten().min()?;
-                let apart = held.term.life() / APART;
-                Some(
-                    held.taken
-                        .and_then(|taken| taken.checked_add(apart))
-                        .map_or(due, |at| at.max(due)),
-                )
+                let apart = held.apart_until().filter(|_| self.hasty >= HASTY);
+                Some(apart.map_or(due, |at| at.max(due)))
             }
         };
         let due = due?.max(self.not_before.unwrap_or(session.at));
@@ -246,6 +249,13 @@ impl Renewal {
         let doubled = first.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
         let wait = doubled.min(most);
         self.not_before = now.checked_add(self.jitter.between(wait / 2, wait));
+    }
+}
+
+impl Held {
+    /// Until when no other should follow it.
+    fn apart_until(self) -> Option<Instant> {
+        self.taken?.checked_add(self.term.life() / APART)
     }
 }
 

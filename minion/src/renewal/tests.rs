@@ -192,7 +192,7 @@ fn a_certificate_that_leads_back_to_its_renewal_does_not_become_a_loop() {
 }
 
 #[test]
-fn a_master_that_asks_on_and_on_gets_a_request_a_day() {
+fn a_master_that_asks_on_and_on_gets_a_few_requests_a_day() {
     let mut scene = Scene::new(Some(term(30 * DAY)), 4);
     scene.connect(Scope::Full);
     let (mut requests, end) = (0, scene.now + 10 * DAY);
@@ -206,11 +206,11 @@ fn a_master_that_asks_on_and_on_gets_a_request_a_day() {
         }
         scene.now += MINUTE;
     }
-    assert!((9..=11).contains(&requests), "{requests} in ten days");
+    assert!((10..=24).contains(&requests), "{requests} in ten days");
 }
 
 #[test]
-fn a_master_that_issues_what_has_expired_already_gets_a_request_a_day() {
+fn a_master_that_issues_what_has_expired_already_gets_a_few_requests_a_day() {
     let mut scene = Scene::new(None, 4);
     scene.connect(Scope::Renewal);
     let (mut requests, end) = (0, scene.now + 10 * DAY);
@@ -222,7 +222,7 @@ fn a_master_that_issues_what_has_expired_already_gets_a_request_a_day() {
         scene.renewal.handle_certificate(over, scene.now);
         scene.connect(Scope::Full);
     }
-    assert!((10..=12).contains(&requests), "{requests} in ten days");
+    assert!((10..=24).contains(&requests), "{requests} in ten days");
 }
 
 #[test]
