@@ -312,7 +312,7 @@ fn announce(master: &Master, limit: DescriptorLimit) {
         ),
     }
     if let Some(est) = &master.est {
-        tracing::info!(est = %est.local_addr(), "EST is served");
+        tracing::info!(est = %est.local_addr(), "EST listens");
     }
     match (limit.descriptors, limit.connections()) {
         (Some(descriptors), Some(minions)) => {

@@ -73,7 +73,7 @@ pub enum AuthoritiesError {
         need: Box<Need>,
     },
     /// There is no fleet CA that could be replaced.
-    #[error("this master has no fleet CA")]
+    #[error("this master has no fleet CA that it could use")]
     NoneHere,
     /// The store failed.
     #[error("store that the authorities changed")]
@@ -114,7 +114,9 @@ impl AuthoritiesError {
             Self::Files(FilesError::Token) => Some(
                 "make the key and its request with the token's own tools, and put its URI into `fleet-ca.next.key`".into(),
             ),
-            Self::NoneHere => Some("bring `fleet-ca.crt` and `fleet-ca.key` into pki_dir".into()),
+            Self::NoneHere => Some(
+                "bring `fleet-ca.crt` and `fleet-ca.key` into pki_dir; where they are, the log says what is wrong with them".into(),
+            ),
             Self::Files(_)
             | Self::Anchors(_)
             | Self::Unreadable(_)

@@ -45,8 +45,9 @@ pub(super) async fn run(
     printer.note(&match station {
         Some(station) => format!("no manifest of a station `{station}` brought a revocation list"),
         None => {
-            "this master signs no revocation list, because its `pki_dir` has no key of a fleet \
-                 CA (`fleet-ca.key`); whom it lets in is its registry's to say all the same"
+            "this master signs no revocation list, because it has no key of a fleet CA that it could \
+             use: `fleet-ca.key` in `pki_dir` is missing, or the log says what is wrong with it; whom it \
+             lets in is its registry's to say all the same"
                 .to_owned()
         }
     });
