@@ -106,6 +106,7 @@ async fn request(
     std::fs::write(file, csr).map_err(|error| {
         Failure::failed(format!("cannot write `{}`", file.display())).because(error)
     })?;
+    printer.print(&told, Format::Quiet, |_, _| String::new())?;
     printer.note(&format!(
         "where the root lies: drover-enrol certify --fleet DIR --csr {} --out OUT",
         file.display()
