@@ -107,7 +107,7 @@ fn a_device_is_issued_once() {
     status 0
     issued `b` with the serial number `2` in b
       SHA-256 DIGEST
-    warning: no --master was given, so minion.yml names one on the device itself; set `master:` in it
+    warning: neither --master nor the station's settings name one, so minion.yml names one on the device itself; set `master:` in it
     ");
 }
 

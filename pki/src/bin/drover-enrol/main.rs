@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use drover_pki::PublicKey;
+use drover_pki::assembly::Settings;
 use drover_pki::file;
 use drover_pki::fleet::FleetDirectory;
 use drover_pki::ledger::{Ledger, RefusalKind};
@@ -123,12 +124,17 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
             return Err(Failure::file(&arguments.csr.unwrap_or_default(), error));
         }
     };
+    let masters = match arguments.master.is_empty() {
+        true => Settings::read(&arguments.station)?.masters,
+        false => arguments.master,
+    };
+    let before = station.find_id(&arguments.id)?;
     let request = IssueRequest {
         id: arguments.id,
         serial: arguments.serial,
         key,
         grains,
-        masters: arguments.master.into_iter().map(|master| master.to_string()).collect(),
+        masters: masters.into_iter().map(|master| master.to_string()).collect(),
         out: arguments.out,
         reissue: arguments.reason.filter(|_| arguments.reissue),
         by,
@@ -136,8 +142,8 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
     let issued = station.issue(&request, now)?;
     if issued.wrote_configuration && request.masters.is_empty() {
         eprintln!(
-            "warning: no --master was given, so minion.yml names one on the device itself; \
-             set `master:` in it"
+            "warning: neither --master nor the station's settings name one, so minion.yml names one on the \
+             device itself; set `master:` in it"
         );
     }
     if issued.key_is_exposed {
@@ -150,6 +156,15 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
         eprintln!(
             "warning: the bundle was begun with other grains, which stay: {}; with --reissue the device \
              gets others",
+            show::grains(&issued.entry.grains)
+        );
+    }
+    if let Some(before) =
+        before.filter(|before| issued.reissued && before.grains != issued.entry.grains)
+    {
+        eprintln!(
+            "warning: the device had other grains before: {}; now it has {}",
+            show::grains(&before.grains),
             show::grains(&issued.entry.grains)
         );
     }
