@@ -69,3 +69,19 @@ fn a_device_whose_clock_is_two_months_ahead_does_not_take_its_certificates_for_e
     let by: Vec<_> = renewed.iter().map(|event| event["data"]["by"].as_str().unwrap()).collect();
     assert_eq!(by[..3], ["birth", "operational", "operational"]);
 }
+
+#[test]
+fn a_device_that_wakes_in_2099_comes_also_for_the_first_time() {
+    let mut fleet = Fleet::new();
+    fleet.configure_master("ldevid_validity: 6s\n");
+    fleet.enrol("rfid-1", &[]);
+    fleet.configure_minion("rfid-1", "heartbeat: 1s\n");
+    use_agent_at(&mut fleet, "@2099-12-31 23:59:50");
+    fleet.bring_up(&["rfid-1"]);
+    let year = fleet.json(&["rfid-1", "cmd.run", "date +%Y"]);
+    assert!(["2099", "2100"].contains(&year["rfid-1"].as_str().unwrap()), "{year}");
+    let _ = fleet.wait_events("drover/key/rfid-1/renewed", 3);
+    fleet.kill_minion("rfid-1");
+    fleet.start_minion("rfid-1");
+    let _ = fleet.wait_events("drover/minion/rfid-1/start", 2);
+}
