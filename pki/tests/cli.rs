@@ -107,7 +107,7 @@ fn a_device_is_issued_once() {
     status 0
     issued `b` with the serial number `2` in b
       SHA-256 DIGEST
-    warning: neither --master nor the station's settings name one, so minion.yml names one on the device itself; set `master:` in it
+    warning: neither --master nor the station's settings name one, so a new minion.yml names one on the device itself; set `master:` in it
     ");
 }
 
@@ -213,12 +213,12 @@ fn a_device_gets_another_certificate_and_loses_it() {
     let path = factory.path();
     let issue = "issue --station line-1 --id a --serial 1 --master m --by ann";
     enrol(path, &format!("{issue} --out a"));
-    assert_snapshot!(enrol(path, &format!("{issue} --out a --reissue")), @r"
+    assert_snapshot!(enrol(path, &format!("{issue} --out a --reissue")), @"
     status 2
     error: the following required arguments were not provided:
       --reason <TEXT>
 
-    Usage: drover-enrol issue --station <DIR> --id <ID> --serial <SN> --out <DIR> --reissue --reason <TEXT> --master <ADDR> --by <NAME>
+    Usage: drover-enrol issue --station <DIR> --serial <SN> --out <DIR> --reissue --reason <TEXT> --id <ID> --master <ADDR> --by <NAME>
 
     For more information, try '--help'.
     ");

@@ -40,3 +40,48 @@ fn a_device_gets_the_stations_masters_and_the_loss_of_its_grains_is_told() {
     assert!(written("b").contains("master: 'o:3'"), "{}", written("b"));
     assert_snapshot!(again.err, @"warning: the device had other grains before: site=bne; now it has none");
 }
+
+#[test]
+fn one_device_is_issued_by_the_stations_settings_as_a_list_is() {
+    let factory = Factory::with(
+        "--id-template r-{serial} --master 10.0.0.1:4510 --grain site=bne --grain model=R1",
+    );
+    let issue = "issue --station line-1";
+    let first = factory.enrol(&format!("{issue} --serial SN1 --out a")).ok();
+    assert!(first.out.starts_with("issued `r-SN1` with the serial number `SN1` in a\n"), "{first}");
+    assert_eq!(first.err, "");
+    assert!(factory.read("a/minion.yml").contains("master: '10.0.0.1:4510'"));
+    // A list that has it finds it issued alike.
+    factory.write("devices.csv", "serial\nSN1\n");
+    let list = factory.enrol("batch --station line-1 --csv devices.csv --out out").ok();
+    assert!(list.out.starts_with("issued 0 devices; skipped 1"), "{list}");
+
+    let other = "--id gate-2 --master 10.0.0.2:4510 --grain model=R2 --grain lot=7";
+    factory.enrol(&format!("{issue} --serial SN2 {other} --out b")).ok();
+    assert!(factory.read("b/minion.yml").contains("master: '10.0.0.2:4510'"));
+    factory.enrol("manifest --station line-1 --out m").ok();
+    let shown = factory.enrol("show m").ok().out;
+    let shown = |id: &str| shown.lines().find(|line| line.contains(id)).unwrap();
+    assert!(shown("r-SN1").ends_with(", model=R1, site=bne"), "{}", shown("r-SN1"));
+    assert!(shown("gate-2").ends_with(", lot=7, model=R2, site=bne"), "{}", shown("gate-2"));
+}
+
+#[test]
+fn a_device_without_an_id_needs_a_template_that_makes_one() {
+    let factory = Factory::with("");
+    let issue = "issue --station line-1 --serial SN1/2 --out a";
+    assert_snapshot!(factory.enrol(issue), @r#"
+    status 2
+
+    error: no --id was given, and the station in `line-1` has no template
+    hint: give --id, or add `"id_template": "rfid-{serial}"` to its station.json
+    "#);
+    factory.write("line-1/station.json", r#"{"format": 1, "id_template": "r-{serial}"}"#);
+    assert_snapshot!(factory.enrol(issue), @"
+    status 2
+
+    error: the template `r-{serial}` makes no id of the serial number `SN1/2`: minion id `r-SN1/2` has the character `/`, allowed are A-Z a-z 0-9 . _ -
+    hint: is it the right serial number? if it is, give --id
+    ");
+    assert!(!factory.path("a").exists());
+}

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use drover_pki::assembly::{GrainName, GrainNameError, MasterAddress};
+use drover_pki::assembly::{GrainName, GrainNameError, MasterAddress, Settings};
 use drover_pki::ledger::{Actor, Reason};
 use drover_pki::passphrase::PassphraseArguments;
 use drover_pki::{HardwareSerial, MinionId, OperatorName};
-use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::rotation::{Certify, FollowRoots, RotateRoot};
@@ -85,7 +84,8 @@ pub(crate) enum Verb {
 }
 
 /// Gives one device its identity. OUT becomes its /etc/drover: pki/ with its birth certificate, and
-/// a minion.yml where there is none. An id, a serial number and a key are issued once.
+/// a minion.yml where there is none. An id, a serial number and a key are issued once. What is not
+/// given comes from the station's settings, as for `batch`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -96,21 +96,23 @@ pub(crate) struct Issue {
     /// The station's directory
     #[arg(long, value_name = "DIR")]
     pub(crate) station: PathBuf,
-    /// The minion's id: 1-64 of A-Z a-z 0-9 . _ -
+    /// The minion's id: 1-64 of A-Z a-z 0-9 . _ - [default: by the station's template]
     #[arg(long, value_name = "ID")]
-    pub(crate) id: MinionId,
+    id: Option<MinionId>,
     /// The device's hardware serial number
     #[arg(long, value_name = "SN")]
     pub(crate) serial: HardwareSerial,
     /// A signing request (PEM or DER) for a key made on the device; only the key is taken from it
     #[arg(long, value_name = "FILE")]
     pub(crate) csr: Option<PathBuf>,
-    /// An enrolled grain, which the device cannot change; may be given many times
+    /// An enrolled grain, which the device cannot change, before the station's own; may be given many
+    /// times
     #[arg(long = "grain", value_name = "K=V", num_args = 1..)]
-    pub(crate) grains: Vec<Grain>,
-    /// The master's address for minion.yml; given many times, they are tried in turn
+    grains: Vec<Grain>,
+    /// The master's address for minion.yml, in place of the station's own; given many times, they are
+    /// tried in turn
     #[arg(long, value_name = "ADDR")]
-    pub(crate) master: Vec<MasterAddress>,
+    master: Vec<MasterAddress>,
     /// Where the device's files go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -124,6 +126,22 @@ pub(crate) struct Issue {
     pub(crate) by: By,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseArguments,
+}
+
+impl Issue {
+    /// The station's settings, and over them what the command line says.
+    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
+        line::settings(&self.station, &self.grains, &self.master)
+    }
+
+    /// The id given, else the template's.
+    pub(crate) fn id(&self, settings: &Settings) -> Result<MinionId, Failure> {
+        match (&self.id, &settings.id_template) {
+            (Some(id), _) => Ok(id.clone()),
+            (None, Some(template)) => template.id(&self.serial).map_err(Failure::unfit_serial),
+            (None, None) => Err(Failure::no_id(&self.station)),
+        }
+    }
 }
 
 /// Who does it, for the ledger.
@@ -227,18 +245,6 @@ impl FromStr for Grain {
     }
 }
 
-/// Grains as the manifest has them. Values stay text: a serial number with leading zeros stays one.
-pub(crate) fn grains(given: &[Grain]) -> Result<Map<String, Value>, Failure> {
-    let mut grains = Map::new();
-    for Grain { key, value } in given {
-        let name = key.as_str();
-        if grains.insert(name.to_owned(), Value::from(value.as_str())).is_some() {
-            return Err(Failure::usage(format!("the grain `{name}` is given twice")));
-        }
-    }
-    Ok(grains)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -253,9 +259,9 @@ mod tests {
     #[test]
     fn grains_are_text_and_given_once() {
         let grain = |text: &str| text.parse::<Grain>();
-        let read = grains(&[grain("serial=0012").unwrap(), grain("a=b=c").unwrap()]).unwrap();
-        assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"serial":"0012","a":"b=c"}"#);
-        assert!(grains(&[grain("a=1").unwrap(), grain("a=2").unwrap()]).is_err());
+        let read = line::grains(&[grain("serial=0012").unwrap(), grain("a=b=c").unwrap()]).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"a":"b=c","serial":"0012"}"#);
+        assert!(line::grains(&[grain("a=1").unwrap(), grain("a=2").unwrap()]).is_err());
         for wrong in ["a", "=b", "a b=c", "id=x", "a=\x1b[31m", "a=b\n"] {
             grain(wrong).unwrap_err();
         }

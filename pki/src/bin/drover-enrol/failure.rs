@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use drover_pki::assembly::{SettingsError, WrongLine};
+use drover_pki::assembly::{NoId, SettingsError, WrongLine};
 use drover_pki::file::FileError;
 use drover_pki::fleet::FleetError;
 use drover_pki::key_file::KeyFileError;
@@ -102,6 +102,20 @@ impl Failure {
         let hint = "add `\"id_template\": \"rfid-{serial}\"` to its station.json, or give it with \
                     `init-station --id-template`";
         Self { error: message.into(), hint: Some(hint.to_owned()), status: WRONG }
+    }
+
+    /// A device was given no id, and the station makes none.
+    pub(crate) fn no_id(station: &Path) -> Self {
+        let station = station.display();
+        let message = format!("no --id was given, and the station in `{station}` has no template");
+        let hint = "give --id, or add `\"id_template\": \"rfid-{serial}\"` to its station.json";
+        Self { error: message.into(), hint: Some(hint.to_owned()), status: WRONG }
+    }
+
+    /// The station's template makes no id from a serial number.
+    pub(crate) fn unfit_serial(error: NoId) -> Self {
+        let hint = "is it the right serial number? if it is, give --id".to_owned();
+        Self { error: Box::new(error), hint: Some(hint), status: WRONG }
     }
 
     /// The system does not tell of Ctrl-C.

@@ -1,5 +1,5 @@
 //! What `batch` and `station` share: an open station with its settings, a place for each device's
-//! bundle, and labels.
+//! bundle, and labels; `issue` takes the settings alone.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ impl Line {
             serial: order.serial,
             key: order.key,
             grains: order.grains,
-            masters: self.settings.masters.iter().map(ToString::to_string).collect(),
+            masters: masters(&self.settings),
             out: order.out,
             reissue: order.reissue,
             by: self.by.clone(),
@@ -64,17 +64,32 @@ impl Line {
 
     /// The grains that a device gets which is given no others.
     pub(crate) fn grains(&self) -> Map<String, Value> {
-        let grains = self.settings.grains.iter();
-        grains.map(|(name, value)| (name.as_str().to_owned(), value.as_str().into())).collect()
+        grains(&self.settings)
     }
 
     pub(crate) fn warn_without_master(&self) {
-        if self.settings.masters.is_empty() {
-            eprintln!(
-                "warning: neither --master nor the station's settings name one, so a new minion.yml \
-                 names one on the device itself; set `master:` in it"
-            );
-        }
+        warn_without_master(&self.settings);
+    }
+}
+
+/// The grains that settings give each device, as the manifest has them. Values stay text: a number
+/// with leading zeros stays one.
+pub(crate) fn grains(settings: &Settings) -> Map<String, Value> {
+    let grains = settings.grains.iter();
+    grains.map(|(name, value)| (name.as_str().to_owned(), value.as_str().into())).collect()
+}
+
+/// The masters that settings give each device, as `minion.yml` has them.
+pub(crate) fn masters(settings: &Settings) -> Vec<String> {
+    settings.masters.iter().map(ToString::to_string).collect()
+}
+
+pub(crate) fn warn_without_master(settings: &Settings) {
+    if settings.masters.is_empty() {
+        eprintln!(
+            "warning: neither --master nor the station's settings name one, so a new minion.yml \
+             names one on the device itself; set `master:` in it"
+        );
     }
 }
 

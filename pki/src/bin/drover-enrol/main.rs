@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use drover_pki::PublicKey;
-use drover_pki::assembly::Settings;
 use drover_pki::file;
 use drover_pki::fleet::FleetDirectory;
 use drover_pki::ledger::{Ledger, RefusalKind};
@@ -112,39 +111,33 @@ fn is_odd(last: Timestamp, now: Timestamp) -> bool {
 
 fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
     let request = arguments.csr.as_ref().map(|path| file::read(path)).transpose()?;
-    let grains = arguments::grains(&arguments.grains)?;
+    let settings = arguments.settings()?;
+    let id = arguments.id(&settings)?;
     let mut station = open_station(&arguments.station, &arguments.passphrase, now)?;
     let by = arguments.by.into_actor();
     let key = match request.map(|text| PublicKey::from_csr(&text)) {
         None => KeySource::Station,
         Some(Ok(key)) => KeySource::Device(key),
         Some(Err(error)) => {
-            let (id, serial) = (Some(&arguments.id), Some(&arguments.serial));
-            station.refuse(id, serial, RefusalKind::Request, &error, &by, now)?;
+            let about = (Some(&id), Some(&arguments.serial));
+            station.refuse(about.0, about.1, RefusalKind::Request, &error, &by, now)?;
             return Err(Failure::file(&arguments.csr.unwrap_or_default(), error));
         }
     };
-    let masters = match arguments.master.is_empty() {
-        true => Settings::read(&arguments.station)?.masters,
-        false => arguments.master,
-    };
-    let before = station.find_id(&arguments.id)?;
+    let before = station.find_id(&id)?;
     let request = IssueRequest {
-        id: arguments.id,
+        id,
         serial: arguments.serial,
         key,
-        grains,
-        masters: masters.into_iter().map(|master| master.to_string()).collect(),
+        grains: line::grains(&settings),
+        masters: line::masters(&settings),
         out: arguments.out,
         reissue: arguments.reason.filter(|_| arguments.reissue),
         by,
     };
     let issued = station.issue(&request, now)?;
-    if issued.wrote_configuration && request.masters.is_empty() {
-        eprintln!(
-            "warning: neither --master nor the station's settings name one, so minion.yml names one on the \
-             device itself; set `master:` in it"
-        );
+    if issued.wrote_configuration {
+        line::warn_without_master(&settings);
     }
     if issued.key_is_exposed {
         eprintln!(

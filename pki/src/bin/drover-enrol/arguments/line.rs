@@ -1,7 +1,7 @@
 //! The command lines of an assembly line: `batch`, `station`, `label`, and what a station is told once.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use drover_pki::MinionId;
@@ -14,7 +14,7 @@ use crate::failure::Failure;
 
 /// What is kept in the station's directory, in `station.json`.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Settings, kept in DIR/station.json for batch and station")]
+#[command(next_help_heading = "Settings, kept in DIR/station.json for issue, batch and station")]
 pub(crate) struct LineSettings {
     /// What ids are made from where none is given, such as rfid-{serial}
     #[arg(long, value_name = "TEMPLATE")]
@@ -63,12 +63,7 @@ pub(crate) struct Line {
 impl Line {
     /// The station's settings, and over them what the command line says.
     pub(crate) fn settings(&self) -> Result<Settings, Failure> {
-        let mut settings = Settings::read(&self.station)?;
-        settings.grains.extend(grains(&self.grains)?);
-        if !self.master.is_empty() {
-            settings.masters.clone_from(&self.master);
-        }
-        Ok(settings)
+        settings(&self.station, &self.grains, &self.master)
     }
 
     /// OUT as it is, for a card.
@@ -158,7 +153,21 @@ pub(crate) struct Label {
     pub(crate) labels: Option<PathBuf>,
 }
 
-fn grains(given: &[Grain]) -> Result<BTreeMap<GrainName, String>, Failure> {
+/// The station's settings, and over them what a command line says.
+pub(super) fn settings(
+    station: &Path,
+    given: &[Grain],
+    masters: &[MasterAddress],
+) -> Result<Settings, Failure> {
+    let mut settings = Settings::read(station)?;
+    settings.grains.extend(grains(given)?);
+    if !masters.is_empty() {
+        masters.clone_into(&mut settings.masters);
+    }
+    Ok(settings)
+}
+
+pub(super) fn grains(given: &[Grain]) -> Result<BTreeMap<GrainName, String>, Failure> {
     let mut grains = BTreeMap::new();
     for Grain { key, value } in given {
         if grains.insert(key.clone(), value.clone()).is_some() {
