@@ -2,8 +2,8 @@
 //! frames out (docs/protocol.md §4). Each phase is a struct that gives the next one, so that a wrong order does not
 //! compile. The shells in the agent and the master move the frames and own the sockets.
 
-pub mod master;
 pub mod jitter;
+pub mod master;
 pub mod minion;
 
 mod backoff;
