@@ -1,6 +1,8 @@
 //! One device, with everything on the command line.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 use insta::assert_snapshot;
 
@@ -84,4 +86,23 @@ fn a_device_without_an_id_needs_a_template_that_makes_one() {
     hint: is it the right serial number? if it is, give --id
     ");
     assert!(!factory.path("a").exists());
+}
+
+#[test]
+fn who_did_it_is_the_users_number_where_nobody_is_logged_in() {
+    let factory = Factory::new();
+    let by = |serial: &str, name: Option<(&str, &str)>| {
+        let out = factory.path(serial);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drover-enrol"));
+        command.args(["issue", "--station", "line-1", "--serial", serial, "--out"]).arg(out);
+        let output = command.current_dir(factory.path("")).env_clear().envs(name).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let ledger = factory.read("line-1/ledger.ndjson");
+        let line: serde_json::Value = serde_json::from_str(ledger.lines().last().unwrap()).unwrap();
+        line["by"].as_str().unwrap().to_owned()
+    };
+    let number = fs::metadata(factory.path("line-1/ca.key")).unwrap().uid();
+    assert_eq!(by("1", None), format!("uid {number}"));
+    assert_eq!(by("2", Some(("LOGNAME", "ann"))), "ann");
+    assert_eq!(by("3", Some(("USER", ""))), format!("uid {number}"));
 }

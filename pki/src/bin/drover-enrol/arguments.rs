@@ -8,6 +8,7 @@ use drover_pki::assembly::{GrainName, GrainNameError, MasterAddress, Settings};
 use drover_pki::ledger::{Actor, Reason};
 use drover_pki::passphrase::PassphraseArguments;
 use drover_pki::{HardwareSerial, MinionId, OperatorName};
+use nix::unistd::Uid;
 
 use crate::failure::Failure;
 use crate::rotation::{Certify, FollowRoots, RotateRoot};
@@ -147,20 +148,23 @@ impl Issue {
 /// Who does it, for the ledger.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct By {
-    /// Who does it, for the ledger [default: $SUDO_USER, else $USER]
+    /// Who does it, for the ledger [default: $SUDO_USER, $USER or $LOGNAME, else the user's number]
     #[arg(long, value_name = "NAME")]
     by: Option<Actor>,
 }
 
 impl By {
-    /// Who was named, else who is logged in. Nothing proves either.
+    /// Who was named, else who is logged in, else as whom this runs. Nothing proves any of it.
     pub(crate) fn into_actor(self) -> Actor {
         let logged_in = || {
             let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
             names.filter_map(|name| std::env::var(name).ok()).find_map(|name| name.parse().ok())
         };
-        let unknown = || "unknown".parse().expect("invariant: a word is an actor");
-        self.by.or_else(logged_in).unwrap_or_else(unknown)
+        let number = || {
+            let actor = format!("uid {}", Uid::current());
+            actor.parse().expect("invariant: a word and a number are an actor")
+        };
+        self.by.or_else(logged_in).unwrap_or_else(number)
     }
 }
 
