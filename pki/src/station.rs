@@ -30,7 +30,7 @@ mod unfinished;
 pub use export::{Exported, Revoked, RevokedBefore, SignedList};
 pub use inspect::{StationInspection, inspect};
 pub use replacement::{History, ReplacementError};
-pub use unfinished::Unfinished;
+pub use unfinished::{Unfinished, unfinished};
 
 use unfinished::Notes;
 

@@ -2,12 +2,15 @@
 //! station's directory until the bundle was read back. A power cut, or a card that was pulled out,
 //! leaves its note.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::StationError;
 use crate::file::{self, Access, FileError};
 use crate::fingerprint::KeyDigest;
+use crate::ledger::{Event, IssuedLine, Ledger};
 use crate::name::{HardwareSerial, MinionId};
 
 /// A bundle that was begun, and is not known to be whole.
@@ -25,6 +28,34 @@ pub struct Unfinished {
     pub masters: Vec<String>,
     /// Where the bundle is.
     pub out: PathBuf,
+}
+
+/// The bundles that [`Station::unfinished`](super::Station::unfinished) has, by the ledger as it lies
+/// there: needs no private key, waits for nobody, and verifies and changes nothing.
+///
+/// # Errors
+/// When there is no ledger, or a file cannot be read.
+pub fn unfinished(station: &Path) -> Result<Vec<Unfinished>, StationError> {
+    let mut current: HashMap<MinionId, KeyDigest> = HashMap::new();
+    for line in Ledger::lines(station)? {
+        match line?.event {
+            Event::Issued(IssuedLine { entry, .. }) | Event::Reissued(IssuedLine { entry, .. }) => {
+                current.insert(entry.id, entry.key);
+            }
+            Event::Revoked(line) => {
+                current.remove(&line.id);
+            }
+            // Whoever issued it kept the note, and is gone.
+            Event::Adopted(_)
+            | Event::Refused(_)
+            | Event::Manifest(_)
+            | Event::RevocationList(_)
+            | Event::Replaced(_) => {}
+        }
+    }
+    let mut notes = Notes::new(station).all()?;
+    notes.retain(|note| current.get(&note.id) == Some(&note.key));
+    Ok(notes)
 }
 
 /// Where the notes are, in a station's directory.

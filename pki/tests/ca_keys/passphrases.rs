@@ -44,6 +44,38 @@ fn openssl_reads_encrypted_keys_with_their_passphrases() {
 }
 
 #[test]
+fn unfinished_bundles_are_listed_without_the_passphrase_and_finished_with_it() {
+    let workshop = encrypted();
+    let list = "ledger unfinished --station line-1";
+    assert_eq!(workshop.enrol(list).ok().stdout, "every bundle is finished\n");
+    for (id, serial) in [("rfid-1", "SN1"), ("rfid-2", "SN2")] {
+        let issue = format!("issue --station line-1 --id {id} --serial {serial} --out {id}");
+        let _ = workshop.enrol(&format!("{issue} --passphrase-file pass")).ok();
+    }
+    // As a power cut leaves them.
+    std::fs::create_dir_all(workshop.path("line-1/unfinished")).unwrap();
+    for line in workshop.read("line-1/ledger.ndjson").lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let id = line["id"].as_str().unwrap();
+        let note = serde_json::json!({
+            "id": id, "serial": line["serial"], "key": line["key"], "key_on_device": false,
+            "masters": [], "out": workshop.path(id),
+        });
+        workshop.write(&format!("line-1/unfinished/{id}.json"), &note.to_string());
+    }
+    let revoke = "revoke --station line-1 --id rfid-2 --reason lost --passphrase-file pass";
+    let _ = workshop.enrol(revoke).ok();
+    let path = workshop.path("rfid-1");
+    let begun = format!("`rfid-1` with the serial number `SN1` in {}\n", path.display());
+    assert_eq!(workshop.enrol(list).ok().stdout, begun);
+    let refused = workshop.enrol(&format!("{list} --finish")).refused(2);
+    assert!(refused.contains("`line-1/ca.key` is encrypted"), "{refused}");
+    let finished = workshop.enrol(&format!("{list} --finish --passphrase-file pass")).ok();
+    assert_eq!(finished.stdout, format!("finished {begun}"));
+    assert_eq!(workshop.enrol(list).ok().stdout, "every bundle is finished\n");
+}
+
+#[test]
 fn a_station_with_a_passphrase_does_all_its_work() {
     let workshop = encrypted();
     let issue = "issue --station line-1 --id rfid-1 --serial SN1 --out rfid-1";

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use drover_pki::ledger::{Event, Ledger, Line};
-use drover_pki::station::{Revoked, Station, Unfinished, inspect};
+use drover_pki::station::{self, Revoked, Station, Unfinished, inspect};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -11,6 +11,8 @@ use crate::arguments::ledger::{
     Crl, Ledger as LedgerArguments, LedgerShow, LedgerUnfinished, LedgerVerb, LedgerVerify, Revoke,
 };
 use crate::failure::Failure;
+
+const ALL_FINISHED: &str = "every bundle is finished\n";
 
 pub(crate) fn ledger(arguments: &LedgerArguments, now: Timestamp) -> Result<(), Failure> {
     match &arguments.verb {
@@ -75,19 +77,25 @@ fn show(arguments: &LedgerShow) -> Result<(), Failure> {
 }
 
 fn unfinished(arguments: &LedgerUnfinished, now: Timestamp) -> Result<(), Failure> {
+    if arguments.finish {
+        return finish(arguments, now);
+    }
+    let bundles = station::unfinished(&arguments.station)?;
+    if bundles.is_empty() {
+        return crate::print(ALL_FINISHED);
+    }
+    bundles.iter().try_for_each(|bundle| crate::print(&format!("{}\n", described(bundle))))
+}
+
+fn finish(arguments: &LedgerUnfinished, now: Timestamp) -> Result<(), Failure> {
     let mut station = crate::open_station(&arguments.station, &arguments.passphrase, now)?;
     let bundles = station.unfinished()?;
     if bundles.is_empty() {
-        return crate::print("every bundle is finished\n");
+        return crate::print(ALL_FINISHED);
     }
     let mut left = 0;
     for bundle in &bundles {
-        let Unfinished { id, serial, out, .. } = bundle;
-        let what = format!("`{id}` with the serial number `{serial}` in {}", out.display());
-        if !arguments.finish {
-            crate::print(&format!("{what}\n"))?;
-            continue;
-        }
+        let what = described(bundle);
         match station.finish(bundle, now) {
             Ok(_) => crate::print(&format!("finished {what}\n"))?,
             Err(error) => {
@@ -100,6 +108,11 @@ fn unfinished(arguments: &LedgerUnfinished, now: Timestamp) -> Result<(), Failur
         return Err(Failure::refused(format!("{} not finished", crate::show::devices(left))));
     }
     Ok(())
+}
+
+fn described(bundle: &Unfinished) -> String {
+    let Unfinished { id, serial, out, .. } = bundle;
+    format!("`{id}` with the serial number `{serial}` in {}", out.display())
 }
 
 /// Says so where bundles wait to be finished, other than the one that is issued now.

@@ -62,7 +62,7 @@ pub(crate) struct LedgerShow {
 }
 
 /// Lists bundles whose certificate is in the ledger, and that a power cut or a card that was pulled
-/// out may have left in part.
+/// out may have left in part. Listing them needs no private key.
 #[derive(Debug, Args)]
 pub(crate) struct LedgerUnfinished {
     /// The station's directory
