@@ -71,6 +71,12 @@ impl FleetError {
                         .into(),
                 )
             }
+            Self::File(FileError::Io { path, source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound
+                    && path.parent().is_some_and(|parent| parent.ends_with("master")) =>
+            {
+                Some("--fleet names the directory that `drover-enrol init-fleet` made".into())
+            }
             Self::KeyFile(error) => error.hint().map(str::to_owned),
             Self::NewKey(error) => error.hint().map(str::to_owned),
             Self::Safe(error) => error.hint(),

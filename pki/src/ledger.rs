@@ -80,7 +80,12 @@ impl LedgerError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Missing { .. } | Self::Broken { .. } => Some(
+            Self::Missing { .. } => Some(
+                "name a station's directory; if this is one, somebody took its ledger: put \
+                 `ledger.ndjson` and `ledger.head` back from a copy, or make the station again from \
+                 its manifests with `drover-enrol init-station --replace`",
+            ),
+            Self::Broken { .. } => Some(
                 "nothing is issued from it: find out who did it, then put `ledger.ndjson` and \
                  `ledger.head` back together from a copy, or make the station again from its \
                  manifests with `drover-enrol init-station --replace`",

@@ -79,7 +79,7 @@ pub enum SafeError {
     File(#[from] FileError),
     /// The root's key cannot be used.
     #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
+    KeyFile(KeyFileError),
     /// The new root's key could not be made.
     #[error(transparent)]
     NewKey(#[from] NewKeyError),
@@ -120,15 +120,25 @@ impl SafeError {
             Self::NewKey(error) => error.hint().map(str::to_owned),
             Self::List(error) => error.hint().map(str::to_owned),
             Self::Occupied { .. } => Some("name another file with --out".into()),
-            Self::NoSuchRoot { .. }
-            | Self::NoSuchAuthority { .. }
-            | Self::NotOurs { .. }
-            | Self::File(_)
+            Self::NoSuchRoot { .. } => Some("name one of these with --drop".into()),
+            Self::NoSuchAuthority { .. } => Some(
+                "name one of these with --leave-out; one that an earlier version certified is made \
+                 known with --authority"
+                    .into(),
+            ),
+            Self::NotOurs { .. } => Some("name the directory of its own fleet with --fleet".into()),
+            Self::File(_)
             | Self::Rotation(_)
             | Self::Authority(_)
             | Self::Unreadable(_)
             | Self::Anchors(_) => None,
         }
+    }
+}
+
+impl From<KeyFileError> for SafeError {
+    fn from(error: KeyFileError) -> Self {
+        if let KeyFileError::File(error) = error { Self::File(error) } else { Self::KeyFile(error) }
     }
 }
 

@@ -135,7 +135,9 @@ impl StationError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Directory { source: FleetError::KeyFile(error), .. } => error.hint()?,
-            Self::Directory { .. } => "make one with `drover-enrol init-station`",
+            Self::Directory { .. } => {
+                "name a station's directory, or make one with `drover-enrol init-station`"
+            }
             Self::Authority(error) | Self::Issued(error) => error.hint(),
             Self::Seen { unfinished: Some(out), .. } => {
                 return Some(format!(

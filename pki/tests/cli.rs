@@ -149,7 +149,7 @@ fn a_wrong_command_line_or_file_has_status_2() {
     error: `fleet` cannot be used as a station
       caused by: could not read `fleet/ca.crt`
       caused by: No such file or directory (os error 2)
-    hint: make one with `drover-enrol init-station`
+    hint: name a station's directory, or make one with `drover-enrol init-station`
     ");
     assert!(!path.join("x").exists());
 }
@@ -306,11 +306,11 @@ fn a_ledger_that_somebody_was_at_is_not_issued_from() {
         told.starts_with("status 1\nline-1/ledger.ndjson: lines 2 to 3 were cut off the end\n")
     );
     std::fs::remove_file(&ledger).unwrap();
-    assert_snapshot!(enrol(path, "ledger verify --station line-1"), @r"
+    assert_snapshot!(enrol(path, "ledger verify --station line-1"), @"
     status 1
     error: the station's ledger cannot be used
       caused by: there is no ledger in `line-1`
-    hint: nothing is issued from it: find out who did it, then put `ledger.ndjson` and `ledger.head` back together from a copy, or make the station again from its manifests with `drover-enrol init-station --replace`
+    hint: name a station's directory; if this is one, somebody took its ledger: put `ledger.ndjson` and `ledger.head` back from a copy, or make the station again from its manifests with `drover-enrol init-station --replace`
     ");
     std::fs::write(&ledger, text).unwrap();
     assert!(enrol(path, "ledger verify --station line-1").starts_with("status 0"));
@@ -392,4 +392,75 @@ fn help_teaches_by_example() {
     assert!(enrol(factory.path(), "--version").starts_with("status 0\ndrover-enrol "));
     let completions = enrol(factory.path(), "completions bash");
     assert!(completions.contains("init-station"), "{completions}");
+}
+
+#[test]
+fn a_wrong_directory_is_refused_with_a_hint() {
+    let factory = factory();
+    let path = factory.path();
+    enrol(path, "init-station --request --name line-2 --dir line-2");
+    enrol(path, "rotate-root --fleet fleet --out roots.json");
+    let hints = [
+        "rotate-root --fleet WRONG --out o",
+        "rotate-root --fleet WRONG --leave-out x --out o",
+        "rotate-root --fleet WRONG --drop root --out o",
+        "certify --fleet WRONG --csr line-2/ca.csr --out o",
+        "certify-station --fleet WRONG --csr line-2/ca.csr --name line-2 --out o",
+        "operator --fleet WRONG --name ann --out o",
+        "follow-roots --station WRONG --list roots.json",
+        "label --station WRONG --id a",
+        "ledger verify --station WRONG",
+        "ledger show --station WRONG",
+        "ledger unfinished --station WRONG",
+        "ledger unfinished --station WRONG --finish",
+        "crl --station WRONG --out o",
+        "revoke --station WRONG --id a --reason lost",
+    ]
+    .map(|verb| {
+        let said = enrol(path, verb);
+        assert!(said.starts_with("status 2\nerror: "), "{verb}: {said}");
+        let hint = said.lines().last().unwrap();
+        format!("{}\n  {hint}", verb.split_once(" --").unwrap().0)
+    });
+    assert_snapshot!(hints.join("\n"), @"
+    rotate-root
+      hint: bring the root from its safe; --fleet names the directory above it
+    rotate-root
+      hint: bring the root from its safe; --fleet names the directory above it
+    rotate-root
+      hint: bring the root from its safe; --fleet names the directory above it
+    certify
+      hint: bring the root from its safe; --fleet names the directory above it
+    certify-station
+      hint: bring the root from its safe, or make a fleet with `drover-enrol init-fleet`
+    operator
+      hint: --fleet names the directory that `drover-enrol init-fleet` made
+    follow-roots
+      hint: --station names the directory that `drover-enrol init-station` made
+    label
+      hint: name a station's directory; if this is one, somebody took its ledger: put `ledger.ndjson` and `ledger.head` back from a copy, or make the station again from its manifests with `drover-enrol init-station --replace`
+    ledger verify
+      hint: name a station's directory, or make one with `drover-enrol init-station`
+    ledger show
+      hint: name a station's directory; if this is one, somebody took its ledger: put `ledger.ndjson` and `ledger.head` back from a copy, or make the station again from its manifests with `drover-enrol init-station --replace`
+    ledger unfinished
+      hint: name a station's directory; if this is one, somebody took its ledger: put `ledger.ndjson` and `ledger.head` back from a copy, or make the station again from its manifests with `drover-enrol init-station --replace`
+    ledger unfinished
+      hint: name a station's directory, or make one with `drover-enrol init-station`
+    crl
+      hint: name a station's directory, or make one with `drover-enrol init-station`
+    revoke
+      hint: name a station's directory, or make one with `drover-enrol init-station`
+    ");
+    assert_snapshot!(enrol(path, "rotate-root --fleet fleet --leave-out line-1 --out o"), @"
+    status 2
+    error: there is no authority `line-1`; the root certified factory-line-1, fleet-ca
+    hint: name one of these with --leave-out; one that an earlier version certified is made known with --authority
+    ");
+    assert_snapshot!(enrol(path, "rotate-root --fleet fleet --drop root-7 --out o"), @"
+    status 2
+    error: there is no root `root-7` in the newest list; it has root, root-2
+    hint: name one of these with --drop
+    ");
+    assert!(!path.join("o").exists() && !path.join("WRONG").exists());
 }

@@ -1,6 +1,7 @@
 //! A station that follows its fleet's root list: the roots that it hands to new devices, and its own certificate under
 //! the newest of them. Its key stays.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::CertificateDer;
@@ -45,6 +46,11 @@ impl FollowError {
                 "it was left out, or is not remembered where the root lies: make the station again",
             ),
             Self::List(error) => error.hint(),
+            Self::File(FileError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Some("--station names the directory that `drover-enrol init-station` made")
+            }
             Self::File(_) | Self::Unreadable(_) | Self::Anchors(_) => None,
         }
     }

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::StationError;
 use crate::file::{self, Access, FileError};
 use crate::fingerprint::KeyDigest;
-use crate::ledger::{Event, IssuedLine, Ledger};
+use crate::ledger::{Event, IssuedLine, Ledger, LedgerError};
 use crate::name::{HardwareSerial, MinionId};
 
 /// A bundle that was begun, and is not known to be whole.
@@ -35,7 +34,7 @@ pub struct Unfinished {
 ///
 /// # Errors
 /// When there is no ledger, or a file cannot be read.
-pub fn unfinished(station: &Path) -> Result<Vec<Unfinished>, StationError> {
+pub fn unfinished(station: &Path) -> Result<Vec<Unfinished>, LedgerError> {
     let mut current: HashMap<MinionId, KeyDigest> = HashMap::new();
     for line in Ledger::lines(station)? {
         match line?.event {
