@@ -265,7 +265,9 @@ impl Safe {
         directory::take_name(staged, &self.next_dir())?;
         self.hand_out(&signed, out)?;
         directory::put_in_place(&self.next_dir(), &self.root_dir())?;
-        self.rotated(signed, left_out.into_iter().map(|(_, c)| name_of(&c)).collect(), false)
+        let all: Vec<_> = kept.iter().chain(&left_out).map(|(_, known)| known).collect();
+        let left_out = left_out.iter().map(|(_, left)| name_among(left, &all)).collect();
+        self.rotated(signed, left_out, false)
     }
 
     /// Makes the list without a root that is to be trusted no more. Roots that it certified keep their certificates, so
@@ -420,8 +422,10 @@ impl Safe {
         }
         let mut certified = Vec::new();
         for authority in signed.list.cross.iter().filter(|der| newest.has_issued(der)) {
-            certified.push(name_of(&Certificate::read(authority)?));
+            certified.push(Certificate::read(authority)?);
         }
+        let all: Vec<_> = certified.iter().collect();
+        let certified = all.iter().map(|authority| name_among(authority, &all)).collect();
         Ok(Rotated { signed, roots, certified, left_out, finished_earlier })
     }
 
@@ -429,15 +433,17 @@ impl Safe {
         &self,
         leave_out: &[String],
     ) -> Result<(Vec<Remembered>, Vec<Remembered>), SafeError> {
-        let all = directory::issued(&self.root_dir())?;
+        let issued = directory::issued(&self.root_dir())?;
+        let all: Vec<_> = issued.iter().map(|(_, known)| known).collect();
         for name in leave_out {
-            if !all.iter().any(|(_, certificate)| name_of(certificate) == *name) {
-                let names: Vec<_> = all.iter().map(|(_, known)| name_of(known)).collect();
+            if !all.iter().any(|known| is_called(known, name)) {
+                let names: Vec<_> = all.iter().map(|known| name_among(known, &all)).collect();
                 let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
                 return Err(SafeError::NoSuchAuthority { name: name.clone(), known });
             }
         }
-        Ok(all.into_iter().partition(|(_, certificate)| !leave_out.contains(&name_of(certificate))))
+        let is_kept = |known: &Certificate| !leave_out.iter().any(|name| is_called(known, name));
+        Ok(issued.into_iter().partition(|(_, known)| is_kept(known)))
     }
 
     fn root_dir(&self) -> PathBuf {
@@ -451,6 +457,18 @@ impl Safe {
 
 /// An authority's certificate, and what it says.
 type Remembered = (CertificateDer<'static>, Certificate);
+
+/// An authority's name, with its key where another one has that name too: a station that was made again has two.
+fn name_among(authority: &Certificate, all: &[&Certificate]) -> String {
+    let name = name_of(authority);
+    let is_shared = all.iter().any(|other| other.key != authority.key && name_of(other) == name);
+    if is_shared { directory::full_name(authority) } else { name }
+}
+
+/// Whether a name is an authority's, alone or with its key.
+fn is_called(authority: &Certificate, name: &str) -> bool {
+    name_of(authority) == name || directory::full_name(authority) == name
+}
 
 fn urn(certificate: &Certificate) -> Option<DroverUrn> {
     certificate.uris.first().and_then(|uri| uri.parse().ok())

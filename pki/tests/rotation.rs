@@ -144,3 +144,26 @@ fn a_fleet_ca_is_certified_by_its_request() {
     hint: see what it is with `drover-enrol show`
     ");
 }
+
+#[test]
+fn two_authorities_of_one_station_are_told_apart() {
+    let directory = factory();
+    let path = directory.path();
+    let _ = enrol(path, "init-station --fleet fleet --name line-1 --dir again");
+    let mut issued: Vec<_> = fs::read_dir(path.join("fleet/root/issued"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| name.starts_with("factory-line-1-"))
+        .collect();
+    issued.sort_unstable();
+    let [one, other] = issued.as_slice() else { panic!("{issued:?}") };
+
+    let said = enrol(path, "rotate-root --fleet fleet --leave-out factory-line-2 --out no.json");
+    assert!(said.contains(&format!("the root certified {one}, {other}, fleet-ca\n")), "{said}");
+    let said = enrol(path, "rotate-root --fleet fleet --out 1.json");
+    assert!(said.contains(&format!("again by `root-2`: {one}, {other}, fleet-ca\n")), "{said}");
+    // The laptop that died is left out, and its successor is not.
+    let said = enrol(path, &format!("rotate-root --fleet fleet --leave-out {one} --out 2.json"));
+    assert!(said.contains("again by `root-3`: factory-line-1, fleet-ca\n"), "{said}");
+    assert!(said.contains(&format!("once `root-2` is dropped: {one}\n")), "{said}");
+}

@@ -152,6 +152,11 @@ fn write_authority(directory: &Path, authority: &CertificateDer<'_>) -> Result<(
 
 /// One file for each key, however often it is certified.
 fn file_name(authority: &Certificate) -> String {
+    format!("{}.crt", full_name(authority))
+}
+
+/// An authority's name with the beginning of its key's digest, which no other authority has.
+pub(super) fn full_name(authority: &Certificate) -> String {
     let key = authority.key.to_string();
-    format!("{}-{}.crt", name_of(authority), &key[..16])
+    format!("{}-{}", name_of(authority), &key[..16])
 }

@@ -30,7 +30,8 @@ pub(crate) struct RotateRoot {
     /// Make no new root, but a list without this one
     #[arg(long, value_name = "NAME", conflicts_with_all = ["leave_out", "authority"])]
     drop: Option<String>,
-    /// Do not certify this authority again, such as `factory-line-1`; may be given many times
+    /// Do not certify this authority again, such as `factory-line-1`, or one of two that a station
+    /// had, by its file's name in FLEET/root/issued; may be given many times
     #[arg(long, value_name = "NAME")]
     leave_out: Vec<String>,
     /// An authority's certificate (ca.crt, fleet-ca.crt) that was made before the fleet's directory
