@@ -13,7 +13,7 @@ mod settings;
 pub use device_list::{
     Column, Device, DeviceList, DeviceListError, Fault, Part, Row, WrongLine, read_device_list,
 };
-pub use grain::{GrainName, GrainNameError};
+pub use grain::{GrainName, GrainNameError, GrainValue, GrainValueError};
 pub use id_template::{IdTemplate, IdTemplateError, NoId};
 pub use label::Label;
 pub use master_address::{MasterAddress, MasterAddressError};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use csv::{ByteRecord, Position, ReaderBuilder, Trim};
 
-use super::{GrainName, Settings};
+use super::{GrainName, GrainValue, GrainValueError, Settings};
 use crate::name::{HardwareSerial, MinionId};
 
 mod fault;
@@ -39,7 +39,7 @@ pub struct Device {
     /// The minion that it will be.
     pub id: MinionId,
     /// Its enrolled grains, the station's own among them.
-    pub grains: BTreeMap<GrainName, String>,
+    pub grains: BTreeMap<GrainName, GrainValue>,
     /// The file of its signing request, beside the list, where it made its own key.
     pub csr: Option<PathBuf>,
 }
@@ -168,9 +168,9 @@ impl Reading<'_> {
         };
         let mut grains = self.settings.grains.clone();
         for (index, name) in &header.grains {
-            match cell(record, *index) {
-                Ok("") => {}
-                Ok(value) => drop(grains.insert(name.clone(), value.to_owned())),
+            match grain(record, *index) {
+                Ok(None) => {}
+                Ok(Some(value)) => drop(grains.insert(name.clone(), value)),
                 Err(fault) => keep(*index, fault),
             }
         }
@@ -210,6 +210,14 @@ impl Reading<'_> {
 fn cell(record: &ByteRecord, index: usize) -> Result<&str, Fault> {
     let text = str::from_utf8(&record[index]).map_err(|_| Fault::Encoding)?;
     if text.chars().any(char::is_control) { Err(Fault::Control) } else { Ok(text) }
+}
+
+/// The value of a grain; none in an empty cell.
+fn grain(record: &ByteRecord, index: usize) -> Result<Option<GrainValue>, Fault> {
+    match cell(record, index)? {
+        "" => Ok(None),
+        value => value.parse().map(Some).map_err(|_: GrainValueError| Fault::Control),
+    }
 }
 
 fn once<T: Clone + Eq + Hash + Display>(

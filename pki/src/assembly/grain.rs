@@ -1,5 +1,5 @@
-//! The names of enrolled grains, as the command line, a device list and the station's settings give
-//! them. Values are text, so that `0012` stays `0012`.
+//! Enrolled grains, as the command line, a device list and the station's settings give them. Values
+//! are text, so that `0012` stays `0012`.
 
 use std::str::FromStr;
 
@@ -57,5 +57,49 @@ impl TryFrom<String> for GrainName {
 impl From<GrainName> for String {
     fn from(name: GrainName) -> Self {
         name.0
+    }
+}
+
+/// A grain's value: text that is seen whole, without line breaks and control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GrainValue(String);
+
+/// A text that is no grain's value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a grain's value has no line breaks and no control characters, unlike `{}`", given.escape_debug())]
+pub struct GrainValueError {
+    given: String,
+}
+
+impl GrainValue {
+    /// The value as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for GrainValue {
+    type Err = GrainValueError;
+
+    fn from_str(text: &str) -> Result<Self, GrainValueError> {
+        text.to_owned().try_into()
+    }
+}
+
+impl TryFrom<String> for GrainValue {
+    type Error = GrainValueError;
+
+    fn try_from(text: String) -> Result<Self, GrainValueError> {
+        if text.chars().any(char::is_control) {
+            return Err(GrainValueError { given: text });
+        }
+        Ok(Self(text))
+    }
+}
+
+impl From<GrainValue> for String {
+    fn from(value: GrainValue) -> Self {
+        value.0
     }
 }

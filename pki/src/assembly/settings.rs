@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{GrainName, IdTemplate, MasterAddress};
+use super::{GrainName, GrainValue, IdTemplate, MasterAddress};
 use crate::file::{self, Access, FileError};
 
 const FILE: &str = "station.json";
@@ -26,7 +26,7 @@ pub struct Settings {
     pub masters: Vec<MasterAddress>,
     /// Enrolled grains of each device, unless it is given another value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub grains: BTreeMap<GrainName, String>,
+    pub grains: BTreeMap<GrainName, GrainValue>,
 }
 
 /// Why a station's settings could not be used.
@@ -64,7 +64,7 @@ impl Settings {
     pub fn new(
         id_template: Option<IdTemplate>,
         masters: Vec<MasterAddress>,
-        grains: BTreeMap<GrainName, String>,
+        grains: BTreeMap<GrainName, GrainValue>,
     ) -> Self {
         Self { format: FORMAT, id_template, masters, grains }
     }
@@ -129,7 +129,7 @@ mod tests {
         let settings = Settings::new(
             Some("rfid-{serial}".parse().unwrap()),
             vec!["10.0.0.1:4510".parse().unwrap()],
-            BTreeMap::from([("site".parse().unwrap(), "bne".to_owned())]),
+            BTreeMap::from([("site".parse().unwrap(), "bne".parse().unwrap())]),
         );
         settings.write(directory.path()).unwrap();
         assert_eq!(Settings::read(directory.path()).unwrap(), settings);
@@ -167,5 +167,16 @@ mod tests {
             let error = reading(wrong).unwrap_err();
             assert!(matches!(error, SettingsError::Unreadable { .. }), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn a_grain_with_a_control_character_is_refused_as_on_the_command_line() {
+        for value in [r"\u001b[31m", r"a\nb", r"\u0000"] {
+            let wrong = format!(r#"{{"format":1,"grains":{{"site":"{value}"}}}}"#);
+            let error = reading(&wrong).unwrap_err();
+            let SettingsError::Unreadable { source, .. } = error else { panic!("{error}") };
+            assert!(source.to_string().contains("no control characters"), "{source}");
+        }
+        reading(r#"{"format":1,"grains":{"site":"Nürnberg, 2"}}"#).unwrap();
     }
 }

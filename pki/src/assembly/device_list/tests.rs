@@ -18,7 +18,7 @@ fn list_with(text: &[u8], settings: &Settings) -> Vec<String> {
         let grains: Vec<_> = device
             .grains
             .iter()
-            .map(|(name, value)| format!("{}={value}", name.as_str()))
+            .map(|(name, value)| format!("{}={}", name.as_str(), value.as_str()))
             .collect();
         format!("{}: {} {} {}", device.row.line, device.serial, device.id, grains.join(" "))
     };
@@ -55,7 +55,7 @@ fn a_list_as_a_spreadsheet_writes_it() {
 #[test]
 fn ids_come_from_the_stations_template_and_grains_from_its_settings() {
     let mut settings = template("rfid-{serial}");
-    settings.grains = BTreeMap::from([("site".parse().unwrap(), "bne".to_owned())]);
+    settings.grains = BTreeMap::from([("site".parse().unwrap(), "bne".parse().unwrap())]);
     let text = b"serial,id,site\nSN1,,\nSN2,b,syd\n";
     assert_eq!(list_with(text, &settings), ["2: SN1 rfid-SN1 site=bne", "3: SN2 b site=syd"]);
     assert_eq!(list_with(b"serial\nSN1\n", &settings), ["2: SN1 rfid-SN1 site=bne"]);

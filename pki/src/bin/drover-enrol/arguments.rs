@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use drover_pki::assembly::{GrainName, GrainNameError, MasterAddress, Settings};
+use drover_pki::assembly::{
+    GrainName, GrainNameError, GrainValue, GrainValueError, MasterAddress, Settings,
+};
 use drover_pki::ledger::{Actor, Reason};
 use drover_pki::passphrase::PassphraseArguments;
 use drover_pki::{HardwareSerial, MinionId, OperatorName};
@@ -233,7 +235,7 @@ pub(crate) struct Verify {
 #[derive(Debug, Clone)]
 pub(crate) struct Grain {
     pub(crate) key: GrainName,
-    pub(crate) value: String,
+    pub(crate) value: GrainValue,
 }
 
 impl FromStr for Grain {
@@ -242,10 +244,8 @@ impl FromStr for Grain {
     fn from_str(text: &str) -> Result<Self, String> {
         let (key, value) = text.split_once('=').ok_or("a grain is given as KEY=VALUE")?;
         let key = key.parse().map_err(|error: GrainNameError| error.to_string())?;
-        if value.chars().any(char::is_control) {
-            return Err("a grain's value has no line breaks and no control characters".to_owned());
-        }
-        Ok(Self { key, value: value.to_owned() })
+        let value = value.parse().map_err(|error: GrainValueError| error.to_string())?;
+        Ok(Self { key, value })
     }
 }
 

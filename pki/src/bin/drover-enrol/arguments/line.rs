@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use drover_pki::MinionId;
-use drover_pki::assembly::{GrainName, IdTemplate, MasterAddress, OutPath, Settings};
+use drover_pki::assembly::{GrainName, GrainValue, IdTemplate, MasterAddress, OutPath, Settings};
 use drover_pki::ledger::Reason;
 use drover_pki::passphrase::PassphraseArguments;
 
@@ -167,7 +167,7 @@ pub(super) fn settings(
     Ok(settings)
 }
 
-pub(super) fn grains(given: &[Grain]) -> Result<BTreeMap<GrainName, String>, Failure> {
+pub(super) fn grains(given: &[Grain]) -> Result<BTreeMap<GrainName, GrainValue>, Failure> {
     let mut grains = BTreeMap::new();
     for Grain { key, value } in given {
         if grains.insert(key.clone(), value.clone()).is_some() {

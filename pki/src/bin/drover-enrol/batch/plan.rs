@@ -125,7 +125,7 @@ fn order(device: &Device, out: PathBuf, beside: &Path) -> Result<Order, Conflict
         }
     };
     let grains = device.grains.clone().into_iter();
-    let grains = grains.map(|(name, value)| (name.into(), value.into()));
+    let grains = grains.map(|(name, value)| (name.into(), String::from(value).into()));
     let (id, serial) = (device.id.clone(), device.serial.clone());
     Ok(Order { id, serial, key, grains: grains.collect(), out, reissue: None })
 }
