@@ -245,3 +245,30 @@ fn two_devices_that_would_go_into_one_directory_are_refused_before_any_is_issued
     assert_eq!(factory.ledger(), lines);
     factory.enrol(&format!("{batch} out/{{id}}/{{serial}}")).ok();
 }
+
+#[test]
+fn two_devices_that_a_card_with_fat_has_one_directory_for_are_refused_before_any_is_issued() {
+    let factory = Factory::new();
+    factory.write("devices.csv", "serial,id\nab1,gate-a\nAB1,gate-b\nSN3,Gate-A\n");
+    let lines = factory.ledger();
+    let batch = "batch --station line-1 --csv devices.csv --out";
+    assert_snapshot!(factory.enrol(&format!("{batch} out")), @"
+    status 2
+
+    error: `devices.csv` has a wrong line, and nothing was issued
+      line 4: the bundle goes to `out/Gate-A`, and that of line 2 to `out/gate-a`: FAT, which tells no capitals from small letters, has one directory for both
+          SN3,Gate-A
+    hint: put the list right and run the command again
+    ");
+    assert_snapshot!(factory.enrol(&format!("{batch} out/{{serial}}/etc")), @"
+    status 2
+
+    error: `devices.csv` has a wrong line, and nothing was issued
+      line 3: the bundle goes to `out/AB1/etc`, and that of line 2 to `out/ab1/etc`: FAT, which tells no capitals from small letters, has one directory for both
+          AB1,gate-b
+    hint: put the list right and run the command again
+    ");
+    assert_eq!(factory.ledger(), lines);
+    // What tells them apart otherwise is enough.
+    factory.enrol(&format!("{batch} out/{{serial}}-{{id}}")).ok();
+}

@@ -1,6 +1,7 @@
 //! What is to be done for each row of a list, by what the ledger and the directories have already.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use drover_pki::PublicKey;
@@ -53,6 +54,13 @@ enum Conflict {
     Unfinished { id: MinionId, out: PathBuf },
     #[error("the bundle goes to `{}`, and so does that of line {line}", out.display())]
     Shared { out: PathBuf, line: u64 },
+    #[error(
+        "the bundle goes to `{}`, and that of line {line} to `{}`: FAT, which tells no capitals from small \
+         letters, has one directory for both",
+        out.display(),
+        other.display()
+    )]
+    SharedOnFat { out: PathBuf, other: PathBuf, line: u64 },
     #[error("`{}` holds the identity of another device: {found}", out.display())]
     Occupied { out: PathBuf, found: String },
     #[error("`{}` is no signing request that can be used", path.display())]
@@ -71,6 +79,7 @@ impl Conflict {
             | Self::Revoked { .. }
             | Self::Unfinished { .. }
             | Self::Shared { .. }
+            | Self::SharedOnFat { .. }
             | Self::Occupied { .. }
             | Self::File(_) => Part::Row,
         }
@@ -88,15 +97,19 @@ pub(super) fn plan(
     let unfinished = line.station.unfinished()?;
     let unfinished: HashMap<_, _> = unfinished.into_iter().map(|it| (it.id.clone(), it)).collect();
     let (mut jobs, mut wrong) = (Vec::with_capacity(list.devices.len()), Vec::new());
-    let mut places = HashMap::with_capacity(list.devices.len());
+    let mut places: HashMap<OsString, (u64, PathBuf)> = HashMap::with_capacity(list.devices.len());
     for device in &list.devices {
         let out = out.of(&device.id, &device.serial);
         let by_serial = line.station.find(&device.serial)?;
         let by_id = line.station.find_id(&device.id)?;
         let begun = unfinished.get(&device.id);
         // `{id}-{serial}` is the same for two devices whose parts meet elsewhere.
-        let shared = places.insert(out.clone(), device.row.line);
-        let shared = shared.map(|line| Conflict::Shared { out: out.clone(), line });
+        let place = (device.row.line, out.clone());
+        let shared = places.insert(out.as_os_str().to_ascii_lowercase(), place);
+        let shared = shared.map(|(line, other)| match other == out {
+            true => Conflict::Shared { out: out.clone(), line },
+            false => Conflict::SharedOnFat { out: out.clone(), other, line },
+        });
         let planned = shared.map_or(Ok(()), Err).and_then(|()| order(device, out, beside));
         let planned = planned.and_then(|order| {
             let earlier = earlier(&order, by_serial, by_id)?;
