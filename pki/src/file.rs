@@ -242,10 +242,30 @@ fn write_beside(path: &Path, bytes: &[u8], access: Access) -> Result<NamedTempFi
     let mut staged = staged.map_err(failed("write", path))?;
     let written = staged.write_all(bytes).and_then(|()| match access {
         Access::Private => Ok(()),
-        Access::Public => staged.as_file().set_permissions(Permissions::from_mode(0o644)),
+        Access::Public => open_to_all(staged.as_file()),
     });
     written.map_err(failed("write", path))?;
     Ok(staged)
+}
+
+/// A card with FAT refuses modes that it cannot show. Who reads it is then settled where it is mounted,
+/// and it is an error nowhere else.
+fn open_to_all(file: &File) -> io::Result<()> {
+    match file.set_permissions(Permissions::from_mode(0o644)) {
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && has_no_modes(file.metadata()?.permissions().mode()) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Whether a file system keeps no modes, by what it shows of a file that was just made for its owner
+/// alone.
+fn has_no_modes(shown: u32) -> bool {
+    shown & 0o777 != 0o600
 }
 
 /// The directory that a path lies in; `.` for a bare name.
@@ -277,6 +297,18 @@ mod tests {
         assert_eq!((mode(&path), fs::read(&path).unwrap()), (0o644, b"three".to_vec()));
         // Nothing is left beside it.
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_card_that_keeps_no_modes_is_known_by_a_file_made_for_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = NamedTempFile::new_in(directory.path()).unwrap();
+        let shown = made.as_file().metadata().unwrap().permissions().mode();
+        assert!(!has_no_modes(shown), "{shown:o}");
+        // As FAT shows it, by its fmask.
+        assert!([0o100_755, 0o100_777, 0o100_700].into_iter().all(has_no_modes));
+        open_to_all(made.as_file()).unwrap();
+        assert_eq!(mode(made.path()), 0o644);
     }
 
     #[test]
