@@ -286,6 +286,7 @@ fn key(registry: &Registry, entry: &Entry) -> Value {
             "jid": retire.jid,
         })),
         "key": birth.map(|birth| birth.key.with_colons()),
+        "certificate": birth.and_then(|birth| birth.certificate),
         "station": birth.map(|birth| birth.station.as_str()),
         "serial": birth.and_then(|birth| birth.serial.as_ref()),
         "manifest": (entry.manifest > 0).then_some(entry.manifest),

@@ -128,6 +128,7 @@ mod tests {
             key: KeyDigest::of(id.as_bytes()),
             station: station.parse().unwrap(),
             serial: None,
+            certificate: None,
         };
         Entry::new(id.parse().unwrap(), Status::Accepted, NOW, Some(birth))
     }

@@ -5,6 +5,7 @@ mod import;
 mod retire;
 mod stations;
 
+use drover_pki::Fingerprint;
 use drover_proto::glob;
 use serde_json::{Map, Value};
 
@@ -81,12 +82,24 @@ fn chosen(keys: &Value, listed: &Listed) -> Value {
 }
 
 async fn show(mut client: Client, printer: &Printer, id: &str) -> Result<Outcome, Failure> {
-    let key = client.get(&format!("/v1/keys/{}", segment(id))).await?;
+    let mut key = client.get(&format!("/v1/keys/{}", segment(id))).await?;
+    match printer.format_or(Format::Nested) {
+        Format::Json | Format::Yaml | Format::Quiet => {}
+        Format::Nested | Format::Table | Format::Txt => show_with_colons(&mut key),
+    }
     printer.print(&key, Format::Nested, |value, style| {
         let rows = value.as_object().into_iter().flatten();
         render(&["key", "value"], rows.map(|(name, value)| vec![name.clone(), cell(value)]), style)
     })?;
     Ok(Outcome::Success)
+}
+
+/// People compare it with what `openssl` and `drover-enrol show` print.
+fn show_with_colons(key: &mut Value) {
+    let digest = key["certificate"].as_str().and_then(|digest| digest.parse::<Fingerprint>().ok());
+    if let Some(digest) = digest {
+        key["certificate"] = digest.with_colons().into();
+    }
 }
 
 /// A column that nobody has anything in is left out.
@@ -139,6 +152,16 @@ mod tests {
         rfid-4  rejected
         rfid-5  revoked
         ");
+    }
+
+    #[test]
+    fn people_are_shown_a_certificates_digest_with_colons() {
+        let mut key = json!({ "certificate": "0f".repeat(32) });
+        show_with_colons(&mut key);
+        assert_eq!(key["certificate"], ["0f"; 32].join(":"));
+        let mut unknown = json!({ "certificate": null });
+        show_with_colons(&mut unknown);
+        assert!(unknown["certificate"].is_null());
     }
 
     #[test]

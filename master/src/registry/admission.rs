@@ -94,7 +94,8 @@ pub(super) fn decide(
     match &shown.kind {
         MinionCertificateKind::IDevId { station, .. } => {
             let serial = shown.hardware_serial.clone();
-            let birth = Birth { key: shown.key, station: station.clone(), serial };
+            let (key, certificate) = (shown.key, Some(shown.fingerprint));
+            let birth = Birth { key, station: station.clone(), serial, certificate };
             let scope = if rules.issues { Scope::Renewal } else { Scope::Full };
             decide_birth(rules, entry, birth, scope, shown, now)
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use drover_pki::{HardwareSerial, KeyDigest, MinionId, StationName};
+use drover_pki::{Fingerprint, HardwareSerial, KeyDigest, MinionId, StationName};
 use drover_proto::{grains::Grains, message::GrainSets};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,18 @@ pub struct Birth {
     /// The device's hardware serial number.
     #[serde(default)]
     pub serial: Option<HardwareSerial>,
+    /// SHA-256 of the certificate itself, which the device's label has; `None` where neither a manifest nor a handshake told
+    /// of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Fingerprint>,
+}
+
+impl Birth {
+    /// Whether it is the same device's. What a certificate's bytes are decides nothing: the key does.
+    #[must_use]
+    pub(super) fn is_same_device(&self, other: &Self) -> bool {
+        (self.key, &self.station, &self.serial) == (other.key, &other.station, &other.serial)
+    }
 }
 
 /// One minion.

@@ -51,6 +51,7 @@ pub(super) fn register(
         key: device.key,
         station: manifest.station.clone(),
         serial: Some(device.serial.clone()),
+        certificate: Some(device.certificate),
     };
     let fresh = |before: Option<&Entry>| {
         let status = match policy {
@@ -89,7 +90,7 @@ pub(super) fn register(
         {
             Registration::Reissued(renounced(fresh(Some(entry)), now))
         }
-        (Status::Revoked, Some(known)) if *known == birth => Registration::Known(None),
+        (Status::Revoked, Some(known)) if known.is_same_device(&birth) => Registration::Known(None),
         (Status::Revoked, _) => Registration::Refused(Conflict::Revoked),
         // A stranger's own word is worth less than the station's.
         (Status::Pending, _) if entry.manifest == 0 => Registration::New(fresh(Some(entry))),
@@ -148,7 +149,8 @@ pub(super) fn withdraw(
     entry: Option<&Entry>,
     now: Timestamp,
 ) -> Option<Entry> {
-    let birth = Birth { key: revoked.key, station: manifest.station.clone(), serial: None };
+    let (key, station) = (revoked.key, manifest.station.clone());
+    let birth = Birth { key, station, serial: None, certificate: None };
     let reason = Some(format!("revoked by its station: {}", revoked.reason).into());
     let known = match entry {
         Some(entry) => match &entry.birth {

@@ -197,6 +197,23 @@ async fn a_device_connects_once_its_manifest_is_imported() {
 }
 
 #[tokio::test]
+async fn a_birth_certificates_digest_comes_with_the_manifest_or_the_handshake() {
+    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
+    let (listed, stranger) = (factory.device("a"), factory.device("b"));
+    fixture.import(&factory.manifest(1, &[&listed])).await;
+    fixture.admit(&stranger).unwrap();
+    for device in [&listed, &stranger] {
+        let birth = fixture.registry.entry(&device.id).unwrap().birth.unwrap();
+        assert_eq!(birth.certificate, Some(device.fingerprint));
+        // As it was stored before the digest was kept.
+        let mut older = serde_json::to_value(&birth).unwrap();
+        older.as_object_mut().unwrap().remove("certificate");
+        let older: Birth = serde_json::from_value(older).unwrap();
+        assert!(older.certificate.is_none() && older.is_same_device(&birth));
+    }
+}
+
+#[tokio::test]
 async fn an_id_is_bound_to_its_key_and_its_station() {
     let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
     let (device, twin) = (factory.device("a"), factory.device("a"));

@@ -51,6 +51,7 @@ fn accepted() -> Entry {
         key: KeyDigest::of(b"birth"),
         station: "line-1".parse().unwrap(),
         serial: Some("SN 1".parse().unwrap()),
+        certificate: None,
     };
     Entry::new("rfid-1".parse().unwrap(), Status::Accepted, NOW, Some(birth))
 }
