@@ -183,6 +183,24 @@ fn a_certificate_that_is_not_good_enough_gets_no_zmtp_byte() {
         let client = site.client(name, &chain, &key.serialize_pem(), &greeting());
         assert_eq!(client.cut_off(name), b"", "{name} was answered");
     }
+    // Somebody's own authority, again and again: one line, in which its name cannot write another.
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "Foreign\nCA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let foreign = Issuer::new(params, key);
+    for round in 0..3 {
+        let (name, key) = (format!("foreign-{round}"), KeyPair::generate().unwrap());
+        let leaf = device("liar-3").signed_by(&key, &foreign).unwrap();
+        let client = site.client(&name, &leaf.pem(), &key.serialize_pem(), &greeting());
+        assert_eq!(client.cut_off(&name), b"", "{name} was answered");
+    }
+    let log = site.fleet.master().log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("certificate refused")).collect();
+    let of = |what: &str| told.iter().filter(|line| line.contains(what)).count();
+    assert!(told.iter().all(|line| line.contains(" WARN ")), "{log}");
+    assert_eq!((of("Foreign"), of("expired at"), of("not valid before")), (1, 1, 0), "{log}");
+    assert!(told.len() < 6, "{log}");
     // The same certificate unspoiled gets the master's greeting: it is not the test that is refused.
     let key = KeyPair::generate().unwrap();
     let leaf = device("good-2").signed_by(&key, &issuer).unwrap();

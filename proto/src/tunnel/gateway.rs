@@ -5,6 +5,7 @@
 
 mod connection;
 mod connections;
+mod refusals;
 
 use std::collections::HashMap;
 use std::io;
@@ -31,12 +32,19 @@ use crate::zmtp::FrameLimits;
 pub use connections::{ConnectionId, CutReason};
 
 use connections::Connections;
+use refusals::Refusals;
 
 /// Connections that the kernel holds ready while the gateway is busy; it caps this by `somaxconn`.
 const BACKLOG: u32 = 4096;
 
 /// Events that wait to be taken before connections wait for them.
 const EVENTS: usize = 1024;
+
+/// Ids with a reason, of minions that are not admitted, that are told apart in the log.
+const REFUSED_MINIONS: usize = 16_384;
+
+/// Issuers with a fault, of certificates that are refused, that are told apart in the log.
+const REFUSED_ISSUERS: usize = 64;
 
 /// After `accept` failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -186,6 +194,8 @@ struct Shared {
     turns: Semaphore,
     waiting: Mutex<Waiting>,
     connections: Mutex<Connections>,
+    refused_minions: Mutex<Refusals>,
+    refused_issuers: Mutex<Refusals>,
     numbers: AtomicU64,
     stop: watch::Sender<bool>,
 }
@@ -219,6 +229,8 @@ impl Gateway {
             anchors: RwLock::new(Arc::new(anchors)),
             waiting: Mutex::new(Waiting { lobby, tasks: HashMap::new() }),
             connections: Mutex::default(),
+            refused_minions: Mutex::new(Refusals::new(REFUSED_MINIONS)),
+            refused_issuers: Mutex::new(Refusals::new(REFUSED_ISSUERS)),
             numbers: AtomicU64::new(1),
             stop,
         });

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
+use drover_pki::certificate::Certificate;
 use drover_pki::clock::{DeviceClock, Floor};
 use drover_pki::verify::{
     CertificateError, MasterCertificate, MinionCertificate, TrustAnchors, verify_minion,
@@ -84,16 +85,23 @@ impl Identity {
 pub(super) struct MinionVerifier {
     anchors: Arc<TrustAnchors>,
     verified: OnceLock<MinionCertificate>,
+    /// Boxed: an idle connection keeps the verifier.
+    refused: OnceLock<Box<(String, CertificateError)>>,
 }
 
 impl MinionVerifier {
     pub(super) fn new(anchors: Arc<TrustAnchors>) -> Self {
-        Self { anchors, verified: OnceLock::new() }
+        Self { anchors, verified: OnceLock::new(), refused: OnceLock::new() }
     }
 
     /// The certificate. Its key is proved only once the handshake is complete.
     pub(super) fn certificate(&self) -> Option<&MinionCertificate> {
         self.verified.get()
+    }
+
+    /// The issuer that a refused certificate names, in the stranger's own words, and why it was refused.
+    pub(super) fn refused(&self) -> Option<(&str, &CertificateError)> {
+        self.refused.get().map(|refused| (refused.0.as_str(), &refused.1))
     }
 }
 
@@ -159,8 +167,12 @@ impl ClientCertVerifier for MinionVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let certificate =
-            verify_minion(&self.anchors, leaf, intermediates, now).map_err(refused)?;
+        let verified = verify_minion(&self.anchors, leaf, intermediates, now);
+        let certificate = verified.map_err(|error| {
+            let issuer = Certificate::read(leaf).map(|leaf| leaf.issuer).unwrap_or_default();
+            self.refused.get_or_init(|| Box::new((issuer, error.clone())));
+            refused(error)
+        })?;
         self.verified.get_or_init(|| certificate);
         Ok(ClientCertVerified::assertion())
     }

@@ -1,9 +1,10 @@
 //! One connection to the gateway, from the accepted socket to its end.
 
+use std::hash::Hash;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,11 +14,12 @@ use rustls::server::Acceptor;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 use tracing::{debug, info, warn};
 
-use super::{CloseReason, ConnectionId, CutReason, GatewayEvent, Shared};
+use super::refusals::{Refusals, Stranger, Told};
+use super::{CloseReason, ConnectionId, CutReason, GatewayEvent, Refusal, Shared};
 use crate::tunnel::bridge::{Bridge, End, FAREWELL, Patience, Taken};
 use crate::tunnel::link::{OpeningError, open_local, read_ready, write_opening};
 use crate::tunnel::tcp;
@@ -38,20 +40,27 @@ pub(super) async fn serve(
     events: mpsc::Sender<GatewayEvent>,
 ) {
     // Each phase is boxed, so that an idle connection keeps only what it needs while it is idle.
-    let shaken = Box::pin(timeout(shared.limits.handshake, handshake(&shared, tcp))).await;
+    let verifier = Arc::new(MinionVerifier::new(shared.anchors()));
+    let handshake = handshake(&shared, tcp, Arc::clone(&verifier));
+    let shaken = Box::pin(timeout(shared.limits.handshake, handshake)).await;
+    tell_refused_certificate(&shared, &verifier, address);
+    drop(verifier);
     if !shared.leave_lobby(number) {
         return;
     }
     let (tls, certificate) = match shaken {
         Ok(Ok(shaken)) => shaken,
-        Ok(Err(error)) => return debug!(%address, %error, "TLS handshake failed"),
+        Ok(Err(error)) => {
+            let error = error.to_string();
+            return debug!(%address, error = %Stranger(&error), "TLS handshake failed");
+        }
         Err(_) => return debug!(%address, "TLS handshake took too long"),
     };
     let connection = ConnectionId { minion: certificate.id.clone(), number };
     // Registered before admission is asked: a revocation in between finds the connection.
     let (cut, registered) = Registered::new(&shared, &connection);
     if let Err(refusal) = shared.admission.admit(&certificate, address) {
-        info!(%connection, %address, %refusal, "minion not admitted");
+        tell_refusal(&shared, &connection, address, &refusal);
         return farewell(tls).await;
     }
     let peer = Peer { shared: &shared, connection, certificate, address, events: &events };
@@ -59,11 +68,51 @@ pub(super) async fn serve(
     drop(registered);
 }
 
+/// A refused minion tries again within seconds, for ever: one line for each and its reason, then one an hour.
+fn tell_refusal(
+    shared: &Shared,
+    connection: &ConnectionId,
+    address: SocketAddr,
+    refusal: &Refusal,
+) {
+    match told(&shared.refused_minions, (connection.minion.as_str(), &refusal.0)) {
+        Told::Cause(times) => info!(%connection, %address, %refusal, times, "minion not admitted"),
+        Told::Others(times) => {
+            info!(times, "minions not admitted, more than are told apart: see the level debug");
+        }
+        Told::Nothing => debug!(%connection, %address, %refusal, "minion not admitted"),
+    }
+}
+
+/// A certificate of no authority of ours, or of one whose key somebody else may have, is for an operator to know.
+fn tell_refused_certificate(shared: &Shared, verifier: &MinionVerifier, address: SocketAddr) {
+    let Some((issuer, error)) = verifier.refused() else { return };
+    let (issuer, hint) = (Stranger(issuer), error.hint());
+    let (reason, fault) = (error.to_string(), error.fault());
+    let reason = Stranger(&reason);
+    match told(&shared.refused_issuers, (issuer.0, format!("{fault:?}"))) {
+        Told::Cause(times) => {
+            warn!(%issuer, %reason, hint, %address, times, "certificate refused");
+        }
+        Told::Others(times) => {
+            warn!(%address, times, "certificates of more issuers refused than are told apart");
+        }
+        Told::Nothing => debug!(%issuer, %reason, %address, "certificate refused"),
+    }
+}
+
+fn told(refusals: &Mutex<Refusals>, cause: impl Hash) -> Told {
+    refusals.lock().unwrap_or_else(PoisonError::into_inner).handle(cause, Instant::now())
+}
+
 /// TLS, with the computing parts taken in turns.
-async fn handshake(shared: &Shared, tcp: TcpStream) -> io::Result<(Tls, MinionCertificate)> {
+async fn handshake(
+    shared: &Shared,
+    tcp: TcpStream,
+    verifier: Arc<MinionVerifier>,
+) -> io::Result<(Tls, MinionCertificate)> {
     tcp::tune(&tcp)?;
     let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
-    let verifier = Arc::new(MinionVerifier::new(shared.anchors()));
     let config = Arc::new(server_config(&shared.identity(), Arc::clone(&verifier)));
 
     let mut turn = shared.turn().await;
