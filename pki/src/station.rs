@@ -70,9 +70,17 @@ pub enum StationError {
         /// When and why.
         revoked: Box<RevokedMinion>,
     },
-    /// There is no certificate to revoke, or to issue again.
+    /// There is no certificate to issue again, or whose bundle could be finished.
     #[error("nothing was issued here for {what} `{value}`")]
     NotIssued {
+        /// `the id` or `the serial number`.
+        what: &'static str,
+        /// The id or the serial number.
+        value: String,
+    },
+    /// There is no certificate to revoke.
+    #[error("nothing was issued here for {what} `{value}`, so there is nothing to revoke")]
+    NothingToRevoke {
         /// `the id` or `the serial number`.
         what: &'static str,
         /// The id or the serial number.
@@ -158,6 +166,10 @@ impl StationError {
                 "check the label; `drover-enrol ledger show` lists what was issued, and a first \
                  certificate is issued without --reissue"
             }
+            Self::NothingToRevoke { .. } => {
+                "check the label; `drover-enrol ledger show` lists what this station issued, and \
+                 `drover key revoke` revokes on the master what another one did"
+            }
             Self::Adopted { .. } => "revoke it on the master: `drover key revoke`",
             Self::KeyLost { .. } => {
                 "bring the card back if it is another one, else issue again with --reissue and \
@@ -194,6 +206,7 @@ impl StationError {
             Self::Issued(_) => Some(RefusalKind::Unverified),
             Self::Directory { .. }
             | Self::Authority(_)
+            | Self::NothingToRevoke { .. }
             | Self::Adopted { .. }
             | Self::KeyLost { .. }
             | Self::ReadBack { .. }

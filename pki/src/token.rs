@@ -36,7 +36,7 @@ pub enum TokenError {
         /// The module.
         path: String,
         /// The system's reason.
-        source: Cryptoki,
+        source: ModuleError,
     },
     /// No token fits the URI.
     #[error("no token fits `{uri}`: the module shows {}", list(present))]
@@ -91,6 +91,24 @@ pub enum TokenError {
     },
 }
 
+/// Why a module was not loaded, in the system's or the module's own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct ModuleError {
+    reason: String,
+}
+
+impl From<Cryptoki> for ModuleError {
+    fn from(error: Cryptoki) -> Self {
+        // Whose text has its cause in it already.
+        let reason = match error {
+            Cryptoki::LibraryLoading(cause) => cause.to_string(),
+            other => other.to_string(),
+        };
+        Self { reason }
+    }
+}
+
 impl TokenError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
@@ -98,6 +116,10 @@ impl TokenError {
             Self::Static => Some("use the build for glibc where keys are in tokens"),
             Self::NoModule => Some(
                 "end the URI with `?module-path=/usr/lib/softhsm/libsofthsm2.so`, or set DROVER_PKCS11_MODULE",
+            ),
+            Self::Load { .. } => Some(
+                "install the token's module, or name where it is with `module-path` in the URI or with \
+                 DROVER_PKCS11_MODULE",
             ),
             Self::ManyTokens { .. } => Some("name one of them with `serial` in the URI"),
             Self::ManyKeys { .. } => Some("name one of them with `id` in the URI"),
@@ -109,11 +131,7 @@ impl TokenError {
                 "give it with --passphrase-file FILE, --passphrase-fd N or `pin-source` in the URI, or on a terminal",
             ),
             Self::WrongPin => Some("mind how often it may be wrong before the token locks itself"),
-            Self::Load { .. }
-            | Self::Key(_)
-            | Self::Locked
-            | Self::Signature
-            | Self::Refused { .. } => None,
+            Self::Key(_) | Self::Locked | Self::Signature | Self::Refused { .. } => None,
         }
     }
 

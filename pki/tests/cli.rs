@@ -385,6 +385,29 @@ fn show_tells_what_is_in_a_certificate() {
 }
 
 #[test]
+fn a_device_that_the_station_does_not_know_is_neither_shown_nor_revoked() {
+    let factory = factory();
+    let path = factory.path();
+    enrol(path, "issue --station line-1 --id a --serial 1 --master m:1 --out a");
+    assert_snapshot!(enrol(path, "ledger show --station line-1 --id NOPE"), @"
+    status 3
+    error: the ledger in `line-1` has no line about the id `NOPE`
+    hint: check the label; without --id and --serial all lines are shown
+    ");
+    assert_snapshot!(enrol(path, "ledger show --station line-1 --id a --serial 2 --json"), @"
+    status 3
+    []
+    error: the ledger in `line-1` has no line about the id `a` with the serial number `2`
+    hint: check the label; without --id and --serial all lines are shown
+    ");
+    assert_snapshot!(enrol(path, "revoke --station line-1 --serial 2 --reason lost"), @"
+    status 1
+    error: nothing was issued here for the serial number `2`, so there is nothing to revoke
+    hint: check the label; `drover-enrol ledger show` lists what this station issued, and `drover key revoke` revokes on the master what another one did
+    ");
+}
+
+#[test]
 fn help_teaches_by_example() {
     let factory = factory();
     let help = enrol(factory.path(), "--help");

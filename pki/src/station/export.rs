@@ -136,7 +136,7 @@ impl Station {
                 (self.ledger.find_serial(serial), "the serial number", serial.to_string())
             }
         };
-        let device = device.ok_or(StationError::NotIssued { what, value })?.clone();
+        let device = device.ok_or(StationError::NothingToRevoke { what, value })?.clone();
         let (id, serial) = (device.id.clone(), device.serial.clone());
         if device.standing == Standing::Revoked {
             return Ok(RevokedBefore { id, serial, before: true });

@@ -62,7 +62,10 @@ fn load(uri: &TokenUri) -> Result<Pkcs11, TokenError> {
     if let Some((_, module)) = loaded.iter().find(|(known, _)| *known == path) {
         return Ok(module.clone());
     }
-    let failed = |source| TokenError::Load { path: path.display().to_string(), source };
+    let failed = |error: Cryptoki| TokenError::Load {
+        path: path.display().to_string(),
+        source: error.into(),
+    };
     let module = Pkcs11::new(&path).map_err(failed)?;
     match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) | Err(Cryptoki::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}

@@ -183,7 +183,12 @@ fn the_module_may_be_named_by_the_environment() {
     let _ = workshop.openssl("req -verify -noout -in line-1/ca.csr").ok();
     let broken = format!("{REQUEST_ELSEWHERE} --passphrase-file pin");
     let refusal = workshop.enrol(&broken).refused(1);
-    assert!(refusal.contains("could not load the PKCS#11 module `/nowhere.so`"), "{refusal}");
+    assert_snapshot!(refusal, @"
+    error: the token's key cannot be used
+      caused by: could not load the PKCS#11 module `/nowhere.so`
+      caused by: /nowhere.so: cannot open shared object file: No such file or directory
+    hint: install the token's module, or name where it is with `module-path` in the URI or with DROVER_PKCS11_MODULE
+    ");
 }
 
 #[test]

@@ -15,12 +15,15 @@ use drover_pki::passphrase::PassphraseError;
 use drover_pki::safe::{FollowError, SafeError};
 use drover_pki::station::StationError;
 use drover_pki::token::TokenUriError;
+use drover_pki::{HardwareSerial, MinionId};
 
 use crate::line::NoPlace;
 use crate::show;
 
 const REFUSED: u8 = 1;
 const WRONG: u8 = 2;
+/// As `drover` ends where nothing matched.
+const NOTHING: u8 = 3;
 
 /// A verb that did not succeed.
 #[derive(Debug)]
@@ -152,6 +155,21 @@ impl Failure {
         );
         let hint = self.hint.map_or(again.clone(), |hint| format!("{hint}\nhint: {again}"));
         Self { hint: Some(hint), ..self }
+    }
+
+    /// The ledger has no line about a device.
+    pub(crate) fn not_in_ledger(
+        station: &Path,
+        id: Option<&MinionId>,
+        serial: Option<&HardwareSerial>,
+    ) -> Self {
+        let id = id.map(|id| format!("the id `{id}`"));
+        let serial = serial.map(|serial| format!("the serial number `{serial}`"));
+        let asked: Vec<_> = id.into_iter().chain(serial).collect();
+        let (station, asked) = (station.display(), asked.join(" with "));
+        let error = format!("the ledger in `{station}` has no line about {asked}").into();
+        let hint = "check the label; without --id and --serial all lines are shown".to_owned();
+        Self { error, hint: Some(hint), status: NOTHING }
     }
 
     /// Somebody or something was at the station's ledger.

@@ -69,7 +69,18 @@ fn show(arguments: &LedgerShow) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(&shown).map_err(|error| {
             Failure::refused(format!("the lines cannot be printed as JSON: {error}"))
         })?;
-        return crate::print(&(text + "\n"));
+        crate::print(&(text + "\n"))?;
+    }
+    let is_asked = arguments.id.is_some() || arguments.serial.is_some();
+    if is_asked && shown.is_empty() {
+        return Err(Failure::not_in_ledger(
+            &arguments.station,
+            arguments.id.as_ref(),
+            arguments.serial.as_ref(),
+        ));
+    }
+    if arguments.json {
+        return Ok(());
     }
     let heading = ["LINE", "TIME", "BY", "EVENT", "ID", "SERIAL", ""].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heading).chain(shown.iter().map(row)).collect();

@@ -98,7 +98,8 @@ fn a_revoked_device_is_in_the_list_and_in_every_manifest() {
     assert!(station.revoke(&id, &reason, &ann(), NOW).unwrap().before);
     let unknown = Revoked::Id("c".parse().unwrap());
     let refusal = station.revoke(&unknown, &reason, &ann(), NOW).unwrap_err();
-    assert!(matches!(refusal, StationError::NotIssued { .. }));
+    assert!(matches!(refusal, StationError::NothingToRevoke { .. }));
+    assert!(!refusal.hint().unwrap().contains("--reissue"));
 
     let crl = factory.path().join("crl");
     let first = station.write_list(&crl, &ann(), NOW).unwrap();

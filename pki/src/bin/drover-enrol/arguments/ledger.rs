@@ -44,7 +44,8 @@ pub(crate) struct LedgerVerify {
     pub(crate) json: bool,
 }
 
-/// Lists the ledger's lines, whether they verify or not.
+/// Lists the ledger's lines, whether they verify or not. Status 3 where none is about the device that
+/// was asked for.
 #[derive(Debug, Args)]
 pub(crate) struct LedgerShow {
     /// The station's directory
