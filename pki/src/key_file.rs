@@ -93,6 +93,20 @@ impl KeyFileError {
     }
 }
 
+impl KeyFileError {
+    /// Whether the key awaits another passphrase or PIN than it was given, if it was given one.
+    pub fn awaits_passphrase(&self) -> bool {
+        match self {
+            Self::Encryption { source, .. } => *source == DecryptError::Wrong,
+            Self::Passphrase { source, .. } => matches!(source, PassphraseError::Missing { .. }),
+            Self::Token { source, .. } => {
+                matches!(source, TokenError::WrongPin | TokenError::Pin(_))
+            }
+            Self::File(_) | Self::Key { .. } | Self::Uri { .. } | Self::Authority { .. } => false,
+        }
+    }
+}
+
 /// Why an encrypted key was not decrypted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecryptError {

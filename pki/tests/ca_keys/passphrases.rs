@@ -121,6 +121,26 @@ fn a_wrong_passphrase_is_refused_and_not_repeated() {
 }
 
 #[test]
+fn a_root_with_a_passphrase_of_its_own_says_how_to_give_it() {
+    let workshop = encrypted();
+    let station = "init-station --fleet fleet --name line-2 --dir line-2";
+    assert_snapshot!(workshop.enrol(&format!("{station} --passphrase-file pass")).refused(1), @"
+    error: `fleet/root/root.key` cannot be decrypted
+      caused by: the passphrase is wrong
+    hint: this is the root's key: where it has a passphrase or a PIN of its own, give that with --root-passphrase-file FILE or --root-passphrase-fd N
+    ");
+    for verb in [station, "rotate-root --fleet fleet --out o --passphrase-file pass"] {
+        let refusal = workshop.enrol(verb).refused(1);
+        assert!(refusal.contains("hint: this is the root's key: "), "{verb}: {refusal}");
+    }
+    // Who gave it one of its own knows.
+    let wrong = format!("{station} --passphrase-file pass --root-passphrase-file pass");
+    let refusal = workshop.enrol(&wrong).refused(1);
+    assert!(!refusal.contains("this is the root's key"), "{refusal}");
+    assert!(!workshop.path("line-2").exists());
+}
+
+#[test]
 fn a_missing_passphrase_says_how_to_give_it() {
     let workshop = encrypted();
     let refusal = workshop.enrol("operator --fleet fleet --name ann --out ann").refused(1);

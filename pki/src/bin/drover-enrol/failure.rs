@@ -65,6 +65,13 @@ impl Failure {
         Self { error, hint, status: WRONG }
     }
 
+    /// The root's key does not open with what opens or encrypts the other key.
+    pub(crate) fn of_roots_passphrase(self) -> Self {
+        let hint = "this is the root's key: where it has a passphrase or a PIN of its own, give that with \
+                    --root-passphrase-file FILE or --root-passphrase-fd N";
+        Self { hint: Some(hint.to_owned()), ..self }
+    }
+
     /// The key is not in its file.
     pub(crate) fn in_token(path: &Path) -> Self {
         let error = format!("the key that `{}` names is in a token", path.display()).into();

@@ -6,9 +6,9 @@ use std::path::Path;
 use drover_pki::MasterName;
 use drover_pki::authority::AuthorityKey;
 use drover_pki::file::{self, Access};
-use drover_pki::fleet::{FleetDirectory, FleetKeys};
+use drover_pki::fleet::{FleetDirectory, FleetError, FleetKeys};
 use drover_pki::key_file::{self, Protection};
-use drover_pki::new_station::{self, Founding};
+use drover_pki::new_station::{self, Founding, NewStationError};
 use drover_pki::passphrase::PassphraseSource;
 use drover_pki::safe::Safe;
 use jiff::Timestamp;
@@ -87,7 +87,14 @@ pub(crate) fn init_station(arguments: &InitStation, now: Timestamp) -> Result<()
             // Of a root that cannot be read the next step tells.
             let known = Safe::new(fleet_dir).has_station(name);
             let is_twin = arguments.replace.is_empty() && known.unwrap_or(false);
-            let devices = new_station::create(&fleet, root, name, &key, &founding, dir, now)?;
+            let made = new_station::create(&fleet, root, name, &key, &founding, dir, now);
+            let devices = made.map_err(|error| {
+                let awaits = matches!(
+                    &error,
+                    NewStationError::Fleet(FleetError::KeyFile(key)) if key.awaits_passphrase()
+                );
+                arguments.root.told(error.into(), awaits)
+            })?;
             warn_unencrypted(&own_key)?;
             if is_twin {
                 eprintln!(

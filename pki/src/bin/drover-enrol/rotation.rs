@@ -6,7 +6,7 @@ use clap::Args;
 use drover_pki::PublicKey;
 use drover_pki::file;
 use drover_pki::passphrase::PassphraseArguments;
-use drover_pki::safe::{self, Rotated, Safe};
+use drover_pki::safe::{self, Rotated, Safe, SafeError};
 use jiff::Timestamp;
 
 use crate::arguments::keys::{KeyUri, NewPassphrase, Passphrases, RootPassphrase};
@@ -90,9 +90,13 @@ pub(crate) fn rotate_root(arguments: &RotateRoot, now: Timestamp) -> Result<(), 
     let passphrases = arguments.passphrase.sources();
     let root_passphrases = arguments.root.source().map(Passphrases::of);
     let root = root_passphrases.as_ref().map_or(&passphrases.existing, |root| &root.existing);
+    let about_root = |error: SafeError| {
+        let awaits = matches!(&error, SafeError::KeyFile(key) if key.awaits_passphrase());
+        arguments.root.told(error.into(), awaits)
+    };
     let out = arguments.out.display();
     if let Some(name) = &arguments.drop {
-        let rotated = safe.drop_root(name, &arguments.out, root, now)?;
+        let rotated = safe.drop_root(name, &arguments.out, root, now).map_err(about_root)?;
         return print(&format!(
             "made root list {} without `{name}`: {}\nnext:\n  \
              on the master, when no device needs `{name}`:\n    \
@@ -107,7 +111,8 @@ pub(crate) fn rotate_root(arguments: &RotateRoot, now: Timestamp) -> Result<(), 
     }
     let uri = arguments.root_key.as_ref().map(|uri| uri.parse("--root-key")).transpose()?;
     let new_key = passphrases.new_key(uri.as_ref());
-    let rotated = safe.rotate(&arguments.leave_out, &arguments.out, root, &new_key, now)?;
+    let rotated = safe.rotate(&arguments.leave_out, &arguments.out, root, &new_key, now);
+    let rotated = rotated.map_err(about_root)?;
     warn_unencrypted(&arguments.fleet.join("root/root.key"))?;
     print(&told(&rotated, arguments))
 }

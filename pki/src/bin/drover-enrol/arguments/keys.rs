@@ -69,6 +69,12 @@ impl RootPassphrase {
         let file = || self.root_passphrase_file.as_ref().map(PassphraseSource::file);
         self.root_passphrase_fd.map(PassphraseSource::descriptor).or_else(file)
     }
+
+    /// Says so where the root's key did not open, and was given no passphrase of its own.
+    pub(crate) fn told(&self, failure: Failure, awaits_passphrase: bool) -> Failure {
+        let is_given = self.root_passphrase_fd.is_some() || self.root_passphrase_file.is_some();
+        if awaits_passphrase && !is_given { failure.of_roots_passphrase() } else { failure }
+    }
 }
 
 /// A `pkcs11:` URI as it was typed. Not parsed by clap, which repeats what it does not take: a PIN
