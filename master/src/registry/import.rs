@@ -143,14 +143,21 @@ impl Registry {
         now: Timestamp,
     ) -> Result<Plan, ImportError> {
         let manifest = &verified.manifest;
-        self.station(verified).0.check(verified, force)?;
+        let (station, _) = self.station(verified);
+        station.check(verified, force)?;
         let mut plan = Plan::default();
         plan.import.station = manifest.station.to_string();
         plan.import.number = manifest.number;
         for device in &manifest.minions {
             let (before, revision) = self.entry_and_revision(&device.id);
-            let registration =
-                registration::register(self.0.policy, verified, device, before.as_ref(), now);
+            let registration = registration::register(
+                self.0.policy,
+                &station,
+                verified,
+                device,
+                before.as_ref(),
+                now,
+            );
             let id = device.id.clone();
             let (after, is_verdict) = match registration {
                 Registration::New(entry) => {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     certificates::timestamp,
     entry::{Birth, Entry, Status},
+    station::StationRecord,
 };
 use crate::config::Acceptance;
 
@@ -41,6 +42,7 @@ pub(super) enum Registration {
 /// Registers a device of a manifest.
 pub(super) fn register(
     policy: Acceptance,
+    station: &StationRecord,
     verified: &VerifiedManifest,
     device: &ManifestEntry,
     entry: Option<&Entry>,
@@ -100,8 +102,14 @@ pub(super) fn register(
         (_, Some(known)) if known.station != birth.station => {
             Registration::Refused(Conflict::OtherStation)
         }
-        // A later manifest has said more.
-        (_, Some(known)) if known.key != birth.key && is_older => Registration::Known(None),
+        // A later manifest has said more; one of a station that was made anew since then is no later one.
+        (_, Some(known)) if known.key != birth.key && is_older => {
+            if station.is_of_earlier_authority(entry.manifest, verified) {
+                Registration::Refused(Conflict::OtherKey)
+            } else {
+                Registration::Known(None)
+            }
+        }
         (_, Some(known)) if known.key != birth.key && is_reissue(device, known, &birth) => {
             let entry = Entry {
                 birth: Some(birth),

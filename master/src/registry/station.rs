@@ -33,6 +33,9 @@ pub struct KnownLedger {
     pub manifest: u64,
     /// How far it went.
     pub head: Head,
+    /// When the authority was issued; `None` where that was not noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Timestamp>,
 }
 
 /// Why a manifest that verified is not imported.
@@ -129,11 +132,27 @@ impl StationRecord {
         })
     }
 
+    /// Whether a manifest of this number that was imported before is from an authority of this name that was issued before
+    /// the one of `verified`: each counts its manifests from 1, so that the lower number is not the older word.
+    pub(super) fn is_of_earlier_authority(&self, number: u64, verified: &VerifiedManifest) -> bool {
+        let made = timestamp(verified.authority.issued);
+        let mut reached = self.ledgers.iter().filter(|known| known.manifest >= number).peekable();
+        reached.peek().is_some()
+            && reached.all(|known| {
+                known.authority != verified.authority.key
+                    && known.issued.is_none_or(|issued| issued < made)
+            })
+    }
+
     /// Notes the ledger behind a manifest that is imported. Whether that is new.
     pub fn note(&mut self, verified: &VerifiedManifest) -> bool {
         let (manifest, authority) = (&verified.manifest, verified.authority.key);
-        let ledger =
-            KnownLedger { authority, manifest: manifest.number, head: manifest.ledger.head };
+        let ledger = KnownLedger {
+            authority,
+            manifest: manifest.number,
+            head: manifest.ledger.head,
+            issued: Some(timestamp(verified.authority.issued)),
+        };
         match self.ledgers.iter_mut().find(|known| known.authority == authority) {
             Some(known) if known.manifest > ledger.manifest || *known == ledger => false,
             Some(known) => {

@@ -428,6 +428,27 @@ async fn a_device_that_its_station_makes_again_has_another_key() {
 }
 
 #[tokio::test]
+async fn a_station_made_anew_that_lists_a_known_id_with_another_key_contradicts_it() {
+    let (before, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
+    let (device, later) = (before.device("a"), before.device("a"));
+    fixture.import(&before.manifest(7, &[&device])).await;
+    let anew = Factory::made_at("line-1", NOW + Duration::from_secs(1));
+    for _ in 0..2 {
+        let imported = fixture.import(&anew.manifest(1, &[&later])).await;
+        assert_eq!(imported, (vec![], vec![], vec![Conflict::OtherKey]));
+    }
+    // The other way round it is an old manifest, of which more has been said since.
+    let reissue = Reissue { reason: "burnt".parse().unwrap(), replaces: device.key };
+    let again = anew.changed_manifest(8, &[&later], |manifest| {
+        manifest.minions[0].reissue = Some(reissue);
+    });
+    assert_eq!(fixture.registry.import(&again, false, NOW).await.unwrap().reissued.len(), 1);
+    let (_, known, refused) = fixture.import(&before.manifest(6, &[&device])).await;
+    assert_eq!((known, refused), (vec!["a".to_owned()], vec![]));
+    assert_eq!(fixture.admit(&later), Ok(()));
+}
+
+#[tokio::test]
 async fn what_a_station_revokes_is_refused_until_the_station_makes_it_again() {
     let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
     let (lost, again, unseen) = (factory.device("a"), factory.device("a"), factory.device("b"));
