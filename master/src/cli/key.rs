@@ -5,7 +5,7 @@ mod import;
 mod retire;
 mod stations;
 
-use drover_pki::Fingerprint;
+use drover_pki::{Fingerprint, MinionId};
 use drover_proto::glob;
 use serde_json::{Map, Value};
 
@@ -81,6 +81,15 @@ fn chosen(keys: &Value, listed: &Listed) -> Value {
     Value::Object(chosen.collect::<Map<_, _>>())
 }
 
+/// A word that is neither a glob nor can be anybody's id is a slip of the pen, and nothing is begun.
+fn check_ids(ids: &[String]) -> Result<(), Failure> {
+    let literal = ids.iter().filter(|id| !glob::is_pattern(id));
+    literal.into_iter().try_for_each(|id| match id.parse::<MinionId>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::wrong(error.to_string())),
+    })
+}
+
 async fn show(mut client: Client, printer: &Printer, id: &str) -> Result<Outcome, Failure> {
     let mut key = client.get(&format!("/v1/keys/{}", segment(id))).await?;
     match printer.format_or(Format::Nested) {
@@ -152,6 +161,18 @@ mod tests {
         rfid-4  rejected
         rfid-5  revoked
         ");
+    }
+
+    #[test]
+    fn what_cannot_be_an_id_is_wrong_usage() {
+        let check =
+            |ids: &[&str]| check_ids(&ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>());
+        assert!(check(&["rfid-1", "rfid-*", "web-[0-9]", "?"]).is_ok() && check(&[]).is_ok());
+        for wrong in ["rfid 1", "a/b", "", "-a"] {
+            assert!(
+                matches!(check(&["rfid-1", wrong]), Err(Failure::Told(told)) if told.status == 2)
+            );
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 use drover_proto::glob;
 use serde_json::{Map, Value, json};
 
+use super::check_ids;
 use crate::cli::{
     Outcome,
     arguments::{Chosen, Format, KeyStatus},
@@ -158,6 +159,7 @@ pub(super) async fn run(
     change: Change,
     chosen: &Chosen,
 ) -> Result<Outcome, Failure> {
+    check_ids(&chosen.ids)?;
     let is_sweep =
         chosen.all || chosen.ids.len() > 1 || chosen.ids.iter().any(|id| glob::is_pattern(id));
     let plan = Plan::of(change, chosen, &client.get("/v1/keys").await?);

@@ -6,7 +6,10 @@ use drover_proto::glob;
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use serde_json::{Map, Value, json};
 
-use super::change::{ask, is_attended, report_errors};
+use super::{
+    change::{ask, is_attended, report_errors},
+    check_ids,
+};
 use crate::{
     cli::{
         Outcome,
@@ -112,6 +115,7 @@ async fn chosen(
         let query = Query::new("/v1/targets").with("tgt", target).with("tgt_type", kind_name(kind));
         return Ok(ids(&client.get(query.as_str()).await?["minions"]));
     }
+    check_ids(&retired.target)?;
     let keys = client.get("/v1/keys").await?;
     let accepted = ids(&keys["accepted"]);
     let mut chosen = BTreeMap::new();
