@@ -8,6 +8,7 @@ mod label;
 mod master_address;
 mod out_path;
 mod scan;
+mod serial_pattern;
 mod settings;
 
 pub use device_list::{
@@ -18,5 +19,6 @@ pub use id_template::{IdTemplate, IdTemplateError, NoId};
 pub use label::Label;
 pub use master_address::{MasterAddress, MasterAddressError};
 pub use out_path::{OutPath, OutPathError};
-pub use scan::{Scan, ScanError};
+pub use scan::{COMMANDS, Scan, ScanError};
+pub use serial_pattern::{SerialPattern, SerialPatternError, UnfitSerial};
 pub use settings::{Settings, SettingsError};

@@ -185,6 +185,7 @@ impl Reading<'_> {
 
     fn serial(&mut self, line: &Line<'_>, record: &ByteRecord) -> Result<HardwareSerial, Fault> {
         let serial = cell(record, self.header.serial)?.parse()?;
+        self.settings.check_serial(&serial)?;
         once(&mut self.serials, "serial number", serial, line)
     }
 

@@ -3,6 +3,16 @@
 use crate::ledger::{Reason, WordsError};
 use crate::name::{HardwareSerial, LONGEST, NameError};
 
+/// What may be scanned or typed beside serial numbers.
+pub const COMMANDS: &str = "`reprint` prints the last label again, `reissue REASON` issues the next \
+                            device again, `quit` ends";
+
+/// What people type who look for a command, and no serial number.
+const LOST: [&str; 18] = [
+    "?", "abort", "back", "bye", "cancel", "commands", "end", "exit", "h", "help", "info",
+    "logout", "menu", "q", "status", "stop", "undo", "usage",
+];
+
 /// As many bytes as any command has, with room.
 const LONGEST_LINE: usize = 1024;
 
@@ -33,6 +43,12 @@ pub enum ScanError {
     /// `reissue` without a reason, or with one that the ledger cannot have.
     #[error("`reissue` needs a reason, such as `reissue lost card`")]
     Reason(#[from] WordsError),
+    /// A word that looks for a command.
+    #[error("`{word}` is no serial number; the commands are: {COMMANDS}")]
+    Lost {
+        /// The word.
+        word: String,
+    },
     /// The text is no serial number.
     #[error(transparent)]
     Serial(#[from] NameError),
@@ -56,6 +72,8 @@ impl Scan {
             "" => Ok(Self::Nothing),
             command if command.eq_ignore_ascii_case("quit") => Ok(Self::Quit),
             command if command.eq_ignore_ascii_case("reprint") => Ok(Self::Reprint),
+            // Never a device, whatever pattern the station has.
+            word if is_lost(word) => Err(ScanError::Lost { word: word.to_owned() }),
             serial => match serial.parse() {
                 Ok(serial) => Ok(Self::Serial(serial)),
                 Err(NameError::TooLong { .. }) => Err(ScanError::TooLong),
@@ -63,6 +81,12 @@ impl Scan {
             },
         }
     }
+}
+
+/// As in `help`, `--help` and `:q`.
+fn is_lost(word: &str) -> bool {
+    let bare = word.trim_start_matches(['-', '/', ':']);
+    LOST.iter().any(|lost| bare.eq_ignore_ascii_case(lost))
 }
 
 #[cfg(test)]
@@ -97,6 +121,18 @@ mod tests {
         refusal(&[&b"reissue "[..], &[b'x'; 500]].concat());
         // Another word that begins so is a serial number.
         Scan::parse(b"reissued").unwrap();
+    }
+
+    #[test]
+    fn a_word_that_looks_for_a_command_is_told_the_commands_and_is_no_device() {
+        assert_snapshot!(
+            refusal(b"help\n"),
+            @"`help` is no serial number; the commands are: `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends"
+        );
+        for word in ["?", "Exit", "--help", "-h", "/?", ":q", "STOP"] {
+            assert!(matches!(refusal(word.as_bytes()), ScanError::Lost { .. }), "{word}");
+        }
+        Scan::parse(b"H1").unwrap();
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{GrainName, GrainValue, IdTemplate, MasterAddress};
+use super::{GrainName, GrainValue, IdTemplate, MasterAddress, SerialPattern, UnfitSerial};
 use crate::file::{self, Access, FileError};
+use crate::name::HardwareSerial;
 
 const FILE: &str = "station.json";
 const FORMAT: u32 = 1;
@@ -21,6 +22,9 @@ pub struct Settings {
     /// What ids are made from; without it, each device is given its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_template: Option<IdTemplate>,
+    /// What serial numbers look like; without it, any is a device's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial_pattern: Option<SerialPattern>,
     /// The masters of a device that is given no other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masters: Vec<MasterAddress>,
@@ -66,7 +70,15 @@ impl Settings {
         masters: Vec<MasterAddress>,
         grains: BTreeMap<GrainName, GrainValue>,
     ) -> Self {
-        Self { format: FORMAT, id_template, masters, grains }
+        Self { format: FORMAT, id_template, serial_pattern: None, masters, grains }
+    }
+
+    /// Refuses a serial number that no device of this station has.
+    ///
+    /// # Errors
+    /// When it does not fit the pattern.
+    pub fn check_serial(&self, serial: &HardwareSerial) -> Result<(), UnfitSerial> {
+        self.serial_pattern.as_ref().map_or(Ok(()), |pattern| pattern.check(serial))
     }
 
     /// Reads the settings of the station in this directory; one without has none set.
@@ -126,11 +138,12 @@ mod tests {
     fn settings_are_there_when_the_station_is_opened_again() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(Settings::read(directory.path()).unwrap(), Settings::default());
-        let settings = Settings::new(
+        let mut settings = Settings::new(
             Some("rfid-{serial}".parse().unwrap()),
             vec!["10.0.0.1:4510".parse().unwrap()],
             BTreeMap::from([("site".parse().unwrap(), "bne".parse().unwrap())]),
         );
+        settings.serial_pattern = Some("SN[0-9]+".parse().unwrap());
         settings.write(directory.path()).unwrap();
         assert_eq!(Settings::read(directory.path()).unwrap(), settings);
         insta::assert_snapshot!(
@@ -139,6 +152,7 @@ mod tests {
         {
           "format": 1,
           "id_template": "rfid-{serial}",
+          "serial_pattern": "SN[0-9]+",
           "masters": [
             "10.0.0.1:4510"
           ],
@@ -160,6 +174,7 @@ mod tests {
             "{}",
             r#"{"format":1,"template":"x"}"#,
             r#"{"format":1,"id_template":"rfid"}"#,
+            r#"{"format":1,"serial_pattern":"SN["}"#,
             r#"{"format":1,"masters":["a b"]}"#,
             r#"{"format":1,"grains":{"id":"x"}}"#,
             r#"{"format":1,"grains":{"site":1}}"#,

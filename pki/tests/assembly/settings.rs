@@ -28,7 +28,7 @@ fn settings_that_were_edited_wrongly_stop_the_line_before_anything_is_issued() {
     status 2
 
     error: `line-1/station.json` cannot be used as a station's settings
-      caused by: unknown field `id_templat`, expected one of `format`, `id_template`, `masters`, `grains` at line 1 column 26
+      caused by: unknown field `id_templat`, expected one of `format`, `id_template`, `serial_pattern`, `masters`, `grains` at line 1 column 26
     hint: docs/enrolment.md says what it may hold
     ");
     assert!(!factory.path("out").exists());

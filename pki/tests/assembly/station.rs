@@ -227,6 +227,59 @@ fn noise_from_a_scanner_is_told_and_the_loop_goes_on() {
 }
 
 #[test]
+fn a_wrong_barcode_or_a_word_is_a_stop_and_no_device() {
+    let factory =
+        Factory::with("--id-template rfid-{serial} --serial-pattern SN[0-9]{4} --master m:1");
+    let lines = factory.ledger();
+    let ended = factory.enrol_with(STATION, b"4006381333931\nhelp\n?\nEXIT\nquit\n").ok();
+    assert_snapshot!(said(&ended.out), @"
+    station `line-1`: scan a serial number; `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
+    [STOP]
+    the serial number `4006381333931` does not fit the station's pattern `SN[0-9]{4}`
+    is this the right barcode?
+    [STOP]
+    `help` is no serial number; the commands are: `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
+    scan again
+    [STOP]
+    `?` is no serial number; the commands are: `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
+    scan again
+    [STOP]
+    `EXIT` is no serial number; the commands are: `reprint` prints the last label again, `reissue REASON` issues the next device again, `quit` ends
+    scan again
+    issued 0 devices, refused 4
+    ");
+    factory.write("devices.csv", "serial\nSN0001\nSN00012\n");
+    let list = factory.enrol("batch --station line-1 --csv devices.csv --out out");
+    assert!(
+        list.err.contains("line 3, column 1 (`serial`): the serial number `SN00012`"),
+        "{list}"
+    );
+    assert_snapshot!(factory.enrol("issue --station line-1 --serial help --id a --out a"), @"
+    status 2
+
+    error: the serial number `help` does not fit the station's pattern `SN[0-9]{4}`
+    hint: is it the right barcode? if it is, change `serial_pattern` in the station's station.json
+    ");
+    assert_eq!((factory.ledger(), factory.path("out").exists()), (lines, false));
+    let ended = factory.enrol_with(STATION, b"SN0001\n").ok();
+    assert!(said(&ended.out).contains("[OK]"), "{ended}");
+}
+
+#[test]
+fn a_pattern_that_is_no_regular_expression_is_refused_before_the_station_is_made() {
+    let factory = Factory::with("");
+    let again = "init-station --fleet fleet --name line-2 --dir line-2 --serial-pattern SN[0-9";
+    assert_snapshot!(factory.enrol(again), @"
+    status 2
+
+    error: invalid value 'SN[0-9' for '--serial-pattern <REGEX>': `SN[0-9` is no regular expression: unclosed character class
+
+    For more information, try '--help'.
+    ");
+    assert!(!factory.path("line-2").exists());
+}
+
+#[test]
 fn a_station_without_a_template_says_how_to_get_one() {
     let factory = Factory::with("");
     assert_snapshot!(factory.enrol_with(STATION, b"SN1\n"), @r#"

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::assembly::grain::GrainNameError;
 use crate::assembly::id_template::NoId;
+use crate::assembly::serial_pattern::UnfitSerial;
 use crate::name::NameError;
 
 /// Everything that is wrong with a list.
@@ -80,6 +81,9 @@ pub enum Fault {
     /// Not a serial number, or not an id.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A serial number that no device of the station has.
+    #[error(transparent)]
+    Pattern(#[from] UnfitSerial),
     /// No id can be made from the serial number.
     #[error(transparent)]
     Template(#[from] NoId),

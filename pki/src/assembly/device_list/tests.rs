@@ -132,6 +132,17 @@ fn a_serial_number_that_makes_no_id_is_told() {
 }
 
 #[test]
+fn a_serial_number_that_does_not_fit_the_stations_pattern_is_told() {
+    let mut settings = template("rfid-{serial}");
+    settings.serial_pattern = Some("SN[0-9]{4}".parse().unwrap());
+    assert_snapshot!(refusal_with("serial\nSN0001\n4006381333931\n", &settings), @"
+    the list has a wrong line
+    line 3, column 1 (`serial`): the serial number `4006381333931` does not fit the station's pattern `SN[0-9]{4}`
+        4006381333931
+    ");
+}
+
+#[test]
 fn two_rows_that_come_to_one_id_are_told() {
     assert_snapshot!(refusal_with("serial,id\n7,\n8,r-7\n", &template("r-{serial}")), @r"
     the list has a wrong line

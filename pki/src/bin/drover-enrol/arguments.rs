@@ -102,7 +102,7 @@ pub(crate) struct Issue {
     /// The minion's id: 1-64 of A-Z a-z 0-9 . _ - [default: by the station's template]
     #[arg(long, value_name = "ID")]
     id: Option<MinionId>,
-    /// The device's hardware serial number
+    /// The device's hardware serial number, which must fit the station's pattern if it has one
     #[arg(long, value_name = "SN")]
     pub(crate) serial: HardwareSerial,
     /// A signing request (PEM or DER) for a key made on the device; only the key is taken from it
@@ -137,8 +137,9 @@ impl Issue {
         line::settings(&self.station, &self.grains, &self.master)
     }
 
-    /// The id given, else the template's.
+    /// The id given, else the template's, for a serial number that fits the station's pattern.
     pub(crate) fn id(&self, settings: &Settings) -> Result<MinionId, Failure> {
+        settings.check_serial(&self.serial).map_err(Failure::not_of_pattern)?;
         match (&self.id, &settings.id_template) {
             (Some(id), _) => Ok(id.clone()),
             (None, Some(template)) => template.id(&self.serial).map_err(Failure::unfit_serial),

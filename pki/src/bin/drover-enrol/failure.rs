@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use drover_pki::assembly::{NoId, SettingsError, WrongLine};
+use drover_pki::assembly::{NoId, SettingsError, UnfitSerial, WrongLine};
 use drover_pki::file::FileError;
 use drover_pki::fleet::FleetError;
 use drover_pki::key_file::KeyFileError;
@@ -120,6 +120,12 @@ impl Failure {
         let message = format!("no --id was given, and the station in `{station}` has no template");
         let hint = "give --id, or add `\"id_template\": \"rfid-{serial}\"` to its station.json";
         Self { error: message.into(), hint: Some(hint.to_owned()), status: WRONG }
+    }
+
+    /// A serial number that no device of the station has.
+    pub(crate) fn not_of_pattern(error: UnfitSerial) -> Self {
+        let hint = "is it the right barcode? if it is, change `serial_pattern` in the station's station.json";
+        Self { error: Box::new(error), hint: Some(hint.to_owned()), status: WRONG }
     }
 
     /// The station's template makes no id from a serial number.

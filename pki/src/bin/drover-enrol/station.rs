@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use drover_pki::assembly::{OutPath, Scan};
+use drover_pki::assembly::{COMMANDS, OutPath, Scan};
 use drover_pki::file::FileError;
 use drover_pki::ledger::Reason;
 use drover_pki::manifest::ManifestEntry;
@@ -111,8 +111,7 @@ impl Shift {
             );
         }
         crate::print(&format!(
-            "station `{}`: scan a serial number; `reprint` prints the last label again, `reissue \
-             REASON` issues the next device again, `quit` ends\n",
+            "station `{}`: scan a serial number; {COMMANDS}\n",
             self.line.station.name()
         ))
     }
@@ -155,11 +154,13 @@ impl Shift {
         serial: HardwareSerial,
         reissue: Option<Reason>,
     ) -> Result<Verdict, String> {
+        let wrong_code = |error: &dyn std::error::Error| {
+            format!("{}\nis this the right barcode?", with_causes(error))
+        };
+        self.line.settings.check_serial(&serial).map_err(|error| wrong_code(&error))?;
         let template = self.line.settings.id_template.as_ref();
         let template = template.expect("invariant: without a template the loop does not begin");
-        let id = template
-            .id(&serial)
-            .map_err(|error| format!("{}\nis this the right barcode?", with_causes(&error)))?;
+        let id = template.id(&serial).map_err(|error| wrong_code(&error))?;
         let out = self.place.of(&id, &serial);
         let ready = match &self.place {
             Place::Each(out) => line::prepare(out),

@@ -48,7 +48,8 @@ pub(crate) struct InitFleet {
 #[command(after_help = "\
 Examples, at once and in two halves:
   drover-enrol init-station    --fleet fleet --name line-1 --dir line-1 \\
-                               --id-template 'rfid-{serial}' --master 10.0.0.1:4510
+                               --id-template 'rfid-{serial}' --serial-pattern 'SN[0-9]{4}' \\
+                               --master 10.0.0.1:4510
 
   drover-enrol init-station    --request --name line-1 --dir line-1
   drover-enrol certify-station --fleet fleet --csr ca.csr --name line-1 --out line-1.crt.pem

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use drover_pki::MinionId;
-use drover_pki::assembly::{GrainName, GrainValue, IdTemplate, MasterAddress, OutPath, Settings};
+use drover_pki::assembly::{
+    GrainName, GrainValue, IdTemplate, MasterAddress, OutPath, SerialPattern, Settings,
+};
 use drover_pki::ledger::Reason;
 use drover_pki::passphrase::PassphraseArguments;
 
@@ -19,6 +21,9 @@ pub(crate) struct LineSettings {
     /// What ids are made from where none is given, such as rfid-{serial}
     #[arg(long, value_name = "TEMPLATE")]
     id_template: Option<IdTemplate>,
+    /// A regular expression that whole serial numbers fit, such as SN[0-9]{4}; others are refused
+    #[arg(long, value_name = "REGEX")]
+    serial_pattern: Option<SerialPattern>,
     /// The address of the devices' master; given many times, they are tried in turn
     #[arg(long, value_name = "ADDR")]
     master: Vec<MasterAddress>,
@@ -31,7 +36,8 @@ impl LineSettings {
     /// The settings given; none if there are none.
     pub(crate) fn settings(&self) -> Result<Option<Settings>, Failure> {
         let grains = grains(&self.grains)?;
-        let settings = Settings::new(self.id_template.clone(), self.master.clone(), grains);
+        let mut settings = Settings::new(self.id_template.clone(), self.master.clone(), grains);
+        settings.serial_pattern.clone_from(&self.serial_pattern);
         Ok((settings != Settings::default()).then_some(settings))
     }
 }
@@ -88,7 +94,8 @@ impl Line {
 /// power cut, and run again.
 ///
 /// FILE is CSV in UTF-8. Its header is `serial,id` and the names of grains; `id` may be left out, or
-/// empty, where the station has a template for ids. A column `csr` names signing requests of keys
+/// empty, where the station has a template for ids. A serial number that does not fit the station's
+/// pattern is wrong. A column `csr` names signing requests of keys
 /// that devices made, beside FILE.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -119,7 +126,8 @@ pub(crate) struct Batch {
 /// Scan serial numbers, and give each device its identity
 ///
 /// The prompt loop of an assembly line: scan a serial number, see OK or what is wrong, next. The id
-/// comes from the station's template. `reprint` prints the last label again; `reissue REASON` gives
+/// comes from the station's template, and a code that does not fit its pattern for serial numbers is a
+/// STOP. `reprint` prints the last label again; `reissue REASON` gives
 /// the device that is scanned next another certificate; `quit`, the end of the input or Ctrl-C ends
 /// the loop, after the device at hand.
 #[derive(Debug, Args)]
