@@ -38,7 +38,7 @@ pub struct Device {
     pub serial: HardwareSerial,
     /// The minion that it will be.
     pub id: MinionId,
-    /// Its enrolled grains, the station's own among them.
+    /// Its enrolled grains that the list gives.
     pub grains: BTreeMap<GrainName, GrainValue>,
     /// The file of its signing request, beside the list, where it made its own key.
     pub csr: Option<PathBuf>,
@@ -83,7 +83,7 @@ impl DeviceList {
 ///
 /// Text is UTF-8, with or without a byte order mark; lines end in LF or CRLF; blanks around a value and
 /// rows without any value are left out. The column `id` may be absent or empty where the station has a
-/// template; an empty cell leaves its grain to the station's settings. `csr` names a file.
+/// template; an empty cell gives no grain. `csr` names a file.
 ///
 /// # Errors
 /// Everything that is wrong, in the order of lines.
@@ -166,7 +166,7 @@ impl Reading<'_> {
                 None
             }
         };
-        let mut grains = self.settings.grains.clone();
+        let mut grains = BTreeMap::new();
         for (index, name) in &header.grains {
             match grain(record, *index) {
                 Ok(None) => {}

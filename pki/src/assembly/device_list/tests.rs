@@ -53,12 +53,11 @@ fn a_list_as_a_spreadsheet_writes_it() {
 }
 
 #[test]
-fn ids_come_from_the_stations_template_and_grains_from_its_settings() {
-    let mut settings = template("rfid-{serial}");
-    settings.grains = BTreeMap::from([("site".parse().unwrap(), "bne".parse().unwrap())]);
+fn ids_come_from_the_stations_template_and_an_empty_cell_gives_no_grain() {
+    let settings = template("rfid-{serial}");
     let text = b"serial,id,site\nSN1,,\nSN2,b,syd\n";
-    assert_eq!(list_with(text, &settings), ["2: SN1 rfid-SN1 site=bne", "3: SN2 b site=syd"]);
-    assert_eq!(list_with(b"serial\nSN1\n", &settings), ["2: SN1 rfid-SN1 site=bne"]);
+    assert_eq!(list_with(text, &settings), ["2: SN1 rfid-SN1 ", "3: SN2 b site=syd"]);
+    assert_eq!(list_with(b"serial\nSN1\n", &settings), ["2: SN1 rfid-SN1 "]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use drover_pki::{HardwareSerial, MinionId, OperatorName};
 use nix::unistd::Uid;
 
 use crate::failure::Failure;
+use crate::line::Grains;
 use crate::rotation::{Certify, FollowRoots, RotateRoot};
 
 use init::{CertifyStation, InitFleet, InitStation, Passphrase};
@@ -119,7 +120,8 @@ pub(crate) struct Issue {
     /// Where the device's files go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Issue again for a device that was issued before; its certificate from then is revoked
+    /// Issue again for a device that was issued before; its certificate from then is revoked, and it
+    /// keeps the grains that are not given anew
     #[arg(long, requires = "reason")]
     pub(crate) reissue: bool,
     /// Why it is issued again, for the ledger and the master
@@ -132,9 +134,14 @@ pub(crate) struct Issue {
 }
 
 impl Issue {
-    /// The station's settings, and over them what the command line says.
+    /// The station's settings, with the masters that the command line names.
     pub(crate) fn settings(&self) -> Result<Settings, Failure> {
-        line::settings(&self.station, &self.grains, &self.master)
+        line::settings(&self.station, &self.master)
+    }
+
+    /// The grains of these settings and of the command line.
+    pub(crate) fn grains(&self, settings: &Settings) -> Result<Grains, Failure> {
+        Ok(Grains::new(settings, line::grains(&self.grains)?))
     }
 
     /// The id given, else the template's, for a serial number that fits the station's pattern.

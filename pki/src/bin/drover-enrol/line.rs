@@ -1,10 +1,11 @@
 //! What `batch` and `station` share: an open station with its settings, a place for each device's
 //! bundle, and labels; `issue` takes the settings alone.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use drover_pki::assembly::{Label, OutPath, Settings};
+use drover_pki::assembly::{GrainName, GrainValue, Label, OutPath, Settings};
 use drover_pki::certificate::Certificate;
 use drover_pki::file::{self, Access, FileError};
 use drover_pki::ledger::{Actor, Reason};
@@ -21,8 +22,15 @@ use crate::failure::Failure;
 pub(crate) struct Line {
     pub(crate) station: Station,
     pub(crate) settings: Settings,
+    pub(crate) grains: Grains,
     pub(crate) labels: Labels,
     by: Actor,
+}
+
+/// Where enrolled grains come from, for all devices of a run.
+pub(crate) struct Grains {
+    station: BTreeMap<GrainName, GrainValue>,
+    given: BTreeMap<GrainName, GrainValue>,
 }
 
 /// A device to be issued its identity.
@@ -43,9 +51,10 @@ impl Line {
         settings: Settings,
         now: Timestamp,
     ) -> Result<Self, Failure> {
+        let grains = arguments.grains(&settings)?;
         let station = crate::open_station(&arguments.station, &arguments.passphrase, now)?;
         let labels = Labels::new(arguments.labels());
-        Ok(Self { station, settings, labels, by: arguments.by.into_actor() })
+        Ok(Self { station, settings, grains, labels, by: arguments.by.into_actor() })
     }
 
     pub(crate) fn issue(&mut self, order: Order, now: Timestamp) -> Result<Issued, StationError> {
@@ -62,21 +71,37 @@ impl Line {
         self.station.issue(&request, now)
     }
 
-    /// The grains that a device gets which is given no others.
-    pub(crate) fn grains(&self) -> Map<String, Value> {
-        grains(&self.settings)
-    }
-
     pub(crate) fn warn_without_master(&self) {
         warn_without_master(&self.settings);
     }
 }
 
-/// The grains that settings give each device, as the manifest has them. Values stay text: a number
-/// with leading zeros stays one.
-pub(crate) fn grains(settings: &Settings) -> Map<String, Value> {
-    let grains = settings.grains.iter();
-    grains.map(|(name, value)| (name.as_str().to_owned(), value.as_str().into())).collect()
+impl Grains {
+    /// Of a station's settings, and of a command line.
+    pub(crate) fn new(settings: &Settings, given: BTreeMap<GrainName, GrainValue>) -> Self {
+        Self { station: settings.grains.clone(), given }
+    }
+
+    /// A device's grains, as the manifest has them: those of its own row, before those of the command
+    /// line, before those that it had as `before`, before the station's. Values stay text: a number
+    /// with leading zeros stays one.
+    pub(crate) fn of(
+        &self,
+        own: &BTreeMap<GrainName, GrainValue>,
+        before: Option<&ManifestEntry>,
+    ) -> Map<String, Value> {
+        let texts = |grains: &BTreeMap<GrainName, GrainValue>| {
+            let grains = grains.iter();
+            let grains =
+                grains.map(|(name, value)| (name.as_str().to_owned(), value.as_str().into()));
+            grains.collect::<BTreeMap<String, Value>>()
+        };
+        let mut grains = texts(&self.station);
+        grains.extend(before.into_iter().flat_map(|before| before.grains.clone()));
+        grains.extend(texts(&self.given));
+        grains.extend(texts(own));
+        grains.into_iter().collect()
+    }
 }
 
 /// The masters that settings give each device, as `minion.yml` has them.

@@ -1,6 +1,7 @@
 //! `drover-enrol`, the enrolment station's program: makes fleets and stations, gives devices their
 //! identity, exports manifests. The work is the library's; here are the command line and the clock.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -113,6 +114,7 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
     let request = arguments.csr.as_ref().map(|path| file::read(path)).transpose()?;
     let settings = arguments.settings()?;
     let id = arguments.id(&settings)?;
+    let grains = arguments.grains(&settings)?;
     let mut station = open_station(&arguments.station, &arguments.passphrase, now)?;
     let by = arguments.by.into_actor();
     let key = match request.map(|text| PublicKey::from_csr(&text)) {
@@ -124,12 +126,12 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
             return Err(Failure::file(&arguments.csr.unwrap_or_default(), error));
         }
     };
-    let before = station.find_id(&id)?;
+    let before = if arguments.reissue { station.find_id(&id)? } else { None };
     let request = IssueRequest {
         id,
         serial: arguments.serial,
         key,
-        grains: line::grains(&settings),
+        grains: grains.of(&BTreeMap::new(), before.as_ref()),
         masters: line::masters(&settings),
         out: arguments.out,
         reissue: arguments.reason.filter(|_| arguments.reissue),
@@ -147,17 +149,8 @@ fn issue(arguments: Issue, now: Timestamp) -> Result<(), Failure> {
     }
     if issued.finished_earlier && issued.entry.grains != request.grains {
         eprintln!(
-            "warning: the bundle was begun with other grains, which stay: {}; with --reissue the device \
-             gets others",
-            show::grains(&issued.entry.grains)
-        );
-    }
-    if let Some(before) =
-        before.filter(|before| issued.reissued && before.grains != issued.entry.grains)
-    {
-        eprintln!(
-            "warning: the device had other grains before: {}; now it has {}",
-            show::grains(&before.grains),
+            "warning: the bundle was begun with other grains, which stay: {}; with --reissue and \
+             --grain the device gets others",
             show::grains(&issued.entry.grains)
         );
     }

@@ -1,6 +1,7 @@
 //! `drover-enrol station`: the prompt loop of an assembly line, for a barcode scanner and a person
 //! with gloves. Scan a serial number, see OK or what is wrong, next.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -189,7 +190,9 @@ impl Shift {
             }
             (_, Found::Whole | Found::Nothing) => {}
         }
-        let (grains, key) = (self.line.grains(), KeySource::Station);
+        let before = entry.as_ref().filter(|_| reissue.is_some());
+        let grains = self.line.grains.of(&BTreeMap::new(), before);
+        let key = KeySource::Station;
         let order = Order { id, serial, key, grains, out: out.clone(), reissue };
         match self.line.issue(order, crate::now()) {
             Ok(issued) => Ok(Verdict::Issued(Box::new(issued), out)),

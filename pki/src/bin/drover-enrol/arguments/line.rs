@@ -13,6 +13,7 @@ use drover_pki::passphrase::PassphraseArguments;
 
 use super::{By, Grain};
 use crate::failure::Failure;
+use crate::line::Grains;
 
 /// What is kept in the station's directory, in `station.json`.
 #[derive(Debug, Args)]
@@ -67,9 +68,14 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// The station's settings, and over them what the command line says.
+    /// The station's settings, with the masters that the command line names.
     pub(crate) fn settings(&self) -> Result<Settings, Failure> {
-        settings(&self.station, &self.grains, &self.master)
+        settings(&self.station, &self.master)
+    }
+
+    /// The grains of these settings and of the command line.
+    pub(crate) fn grains(&self, settings: &Settings) -> Result<Grains, Failure> {
+        Ok(Grains::new(settings, grains(&self.grains)?))
     }
 
     /// OUT as it is, for a card.
@@ -112,7 +118,8 @@ pub(crate) struct Batch {
     /// The list of devices
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: PathBuf,
-    /// Issue devices again that have a certificate, which is then revoked
+    /// Issue devices again that have a certificate, which is then revoked; they keep the grains that
+    /// are not given anew
     #[arg(long, requires = "reason")]
     pub(crate) reissue: bool,
     /// Why, for the ledger
@@ -161,14 +168,9 @@ pub(crate) struct Label {
     pub(crate) labels: Option<PathBuf>,
 }
 
-/// The station's settings, and over them what a command line says.
-pub(super) fn settings(
-    station: &Path,
-    given: &[Grain],
-    masters: &[MasterAddress],
-) -> Result<Settings, Failure> {
+/// The station's settings, with the masters that a command line names.
+pub(super) fn settings(station: &Path, masters: &[MasterAddress]) -> Result<Settings, Failure> {
     let mut settings = Settings::read(station)?;
-    settings.grains.extend(grains(given)?);
     if !masters.is_empty() {
         masters.clone_into(&mut settings.masters);
     }

@@ -102,6 +102,7 @@ pub(super) fn plan(
         let out = out.of(&device.id, &device.serial);
         let by_serial = line.station.find(&device.serial)?;
         let by_id = line.station.find_id(&device.id)?;
+        let grains = line.grains.of(&device.grains, by_id.as_ref().filter(|_| reissue));
         let begun = unfinished.get(&device.id);
         // `{id}-{serial}` is the same for two devices whose parts meet elsewhere.
         let place = (device.row.line, out.clone());
@@ -110,7 +111,7 @@ pub(super) fn plan(
             true => Conflict::Shared { out: out.clone(), line },
             false => Conflict::SharedOnFat { out: out.clone(), other, line },
         });
-        let planned = shared.map_or(Ok(()), Err).and_then(|()| order(device, out, beside));
+        let planned = shared.map_or(Ok(()), Err).and_then(|()| order(device, grains, out, beside));
         let planned = planned.and_then(|order| {
             let earlier = earlier(&order, by_serial, by_id)?;
             let revoked = line.station.revocation(&order.id);
@@ -128,7 +129,12 @@ pub(super) fn plan(
     Ok(if wrong.is_empty() { Ok(jobs) } else { Err(wrong) })
 }
 
-fn order(device: &Device, out: PathBuf, beside: &Path) -> Result<Order, Conflict> {
+fn order(
+    device: &Device,
+    grains: Map<String, Value>,
+    out: PathBuf,
+    beside: &Path,
+) -> Result<Order, Conflict> {
     let key = match &device.csr {
         None => KeySource::Station,
         Some(path) => {
@@ -137,10 +143,8 @@ fn order(device: &Device, out: PathBuf, beside: &Path) -> Result<Order, Conflict
             KeySource::Device(key.map_err(|source| Conflict::Request { path, source })?)
         }
     };
-    let grains = device.grains.clone().into_iter();
-    let grains = grains.map(|(name, value)| (name.into(), String::from(value).into()));
     let (id, serial) = (device.id.clone(), device.serial.clone());
-    Ok(Order { id, serial, key, grains: grains.collect(), out, reissue: None })
+    Ok(Order { id, serial, key, grains, out, reissue: None })
 }
 
 /// The certificate that this very device has; it is wrong if another one has its id or its serial
