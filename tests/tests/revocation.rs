@@ -15,6 +15,9 @@ fn a_revoked_minion_is_cut_off_and_stays_out_over_a_restart() {
     wait::until("the connection is cut", Duration::from_secs(5), || {
         fleet.json(&["presence"])["rfid-1"]["presence"] != "connected"
     });
+    // Nobody waits for it: it is listed with its status, and not among those that may come back.
+    assert_eq!(fleet.json(&["presence"]), json!({}));
+    assert_eq!(fleet.json(&["minions"])["rfid-1"]["status"], "revoked");
     fleet.kill_master();
     fleet.start_master();
     let keys = fleet.json(&["key", "list"]);
@@ -53,6 +56,7 @@ fn manual_acceptance_waits_for_an_operator() {
     wait::until("it is cut off", PATIENCE, || {
         fleet.json(&["presence"])["rfid-1"]["presence"] != "connected"
     });
+    assert_eq!(fleet.json(&["presence"]), json!({}));
 }
 
 #[test]

@@ -99,6 +99,7 @@ struct Presence {
     since: Timestamp,
 }
 
+/// Of who may connect: nobody waits for a minion that is rejected or revoked, though it was here once.
 async fn presence(
     State(master): State<Master>,
     target: Result<Query<Target>, QueryRejection>,
@@ -109,8 +110,10 @@ async fn presence(
         None => None,
         Some(tgt) => Some(master.resolve(tgt, target.tgt_type).await?.minions),
     };
-    let is_meant =
-        |id: &MinionId| meant.as_ref().is_none_or(|meant| meant.binary_search(id).is_ok());
+    let is_meant = |id: &MinionId| match &meant {
+        None => master.registry.is_accepted(id),
+        Some(meant) => meant.binary_search(id).is_ok(),
+    };
     let entries = entries.into_iter().filter(|(id, _)| is_meant(id));
     Ok(Json(
         entries

@@ -95,7 +95,7 @@ pub(super) enum Format {
     Nested,
     /// Columns
     Table,
-    /// One line for each minion
+    /// One line for each minion, or whatever is listed
     Txt,
     /// Nothing: the exit status tells
     Quiet,
@@ -247,7 +247,7 @@ pub(super) enum Verb {
         #[command(flatten)]
         target: Target,
     },
-    /// Which minions are connected, stale or lost, and since when
+    /// Which accepted minions are connected, stale or lost, and since when
     Presence {
         #[command(flatten)]
         target: Target,

@@ -85,6 +85,12 @@ impl Registry {
         candidates.into_iter().filter(is_meant).collect()
     }
 
+    /// Whether a minion may connect.
+    #[must_use]
+    pub fn is_accepted(&self, id: &MinionId) -> bool {
+        self.rows().get(id).is_some_and(|row| row.entry.status == Status::Accepted)
+    }
+
     /// One minion, unless it is deleted.
     #[must_use]
     pub fn show(&self, id: &MinionId) -> Option<Shown> {
