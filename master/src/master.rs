@@ -33,8 +33,8 @@ use crate::{
     presence::PresenceHandle,
     reactor::{EffectError, Effects},
     registry::{
-        self, ChangeError, Changed, Import, Matched, Registry, Retirement, RevokedStation, Shown,
-        Status, Verb,
+        self, ChangeError, Changed, Import, Matched, Only, Registry, Retirement, RevokedStation,
+        Shown, Status, Verb,
     },
     retire::RetireHandle,
     store::Store,
@@ -88,7 +88,7 @@ pub enum JobError {
 }
 
 /// How a manifest is imported.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct ImportOptions {
     /// Only say what would come of it.
     #[serde(default)]
@@ -96,6 +96,9 @@ pub struct ImportOptions {
     /// Also where lines were cut off the station's ledger.
     #[serde(default)]
     pub force: bool,
+    /// These devices of it alone, where that was said: ids or globs on ids, separated by commas.
+    #[serde(default)]
+    pub only: Only,
 }
 
 /// Why a manifest was not imported.
@@ -184,14 +187,17 @@ impl Master {
         let verified = Manifest::verify(text, &anchors, UnixTime::since_unix_epoch(since))
             .map_err(ImportError::Manifest)?;
         // It is kept before anything comes of it, and not if nothing would.
-        let preview = self.registry.preview_import(&verified, how.force, now).await?;
-        if how.dry_run {
+        let preview = self.registry.preview_import(&verified, &how.only, how.force, now).await?;
+        if how.dry_run || how.only.has_missed(&preview) {
             return Ok(preview);
         }
         let (station, number) = (&verified.manifest.station, verified.manifest.number);
         self.manifests().keep(station, number, text).map_err(ImportError::Keep)?;
-        let import = self.registry.import(&verified, how.force, now).await?;
-        self.crl.keep(&verified.authority, &verified.crl).await?;
+        let import = self.registry.import(&verified, &how.only, how.force, now).await?;
+        // The list names what was revoked of the other devices too.
+        if how.only.is_all() {
+            self.crl.keep(&verified.authority, &verified.crl).await?;
+        }
         Ok(import)
     }
 

@@ -53,7 +53,7 @@ pub use certificates::{
 };
 pub use change::{Verb, VerbError};
 pub use entry::{Birth, Entry, Sighting, Status};
-pub use import::{Import, ImportError, Refused};
+pub use import::{Import, ImportError, Only, OnlyNobody, Refused};
 pub use registration::Conflict;
 pub use retirement::{LastAct, LastActEnd, Retirement};
 pub use station::{KnownLedger, ManifestRefused, StationRecord, StationRevocation};

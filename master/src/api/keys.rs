@@ -251,7 +251,8 @@ async fn import(
 /// it was imported, so to delete the id and import it again leads nowhere.
 fn refusal_hint(refused: &[Refused]) -> &'static str {
     if refused.iter().all(|one| one.reason == Conflict::Deleted) {
-        "what was deleted comes back by a manifest that is made now: `drover-enrol manifest --all` at the station"
+        "what was deleted comes back by a manifest that is made now: `drover-enrol manifest --all` at the station, \
+         of which `drover key import --only ID` takes one device"
     } else {
         "a device with a new key or station: `drover key delete` its id, then import a manifest that is made \
          after that: `drover-enrol manifest --all` at the station"

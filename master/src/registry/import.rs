@@ -3,11 +3,14 @@
 
 use std::collections::HashMap;
 
-use drover_pki::{MinionId, manifest::VerifiedManifest};
-use drover_proto::tunnel::CutReason;
+use drover_pki::{
+    MinionId,
+    manifest::{Manifest, VerifiedManifest},
+};
+use drover_proto::{glob, tunnel::CutReason};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
@@ -33,6 +36,56 @@ pub struct Import {
     pub revoked: Vec<MinionId>,
     /// Devices that contradict what is known, and were refused.
     pub refused: Vec<Refused>,
+    /// Ids and globs that were asked for, and that no device of it has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmatched: Vec<String>,
+}
+
+/// Which devices of a manifest are imported: all, or those that one of these ids and globs matches.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Only(Box<[String]>);
+
+/// A choice of devices that chooses none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("`only` names no device; it is ids or globs on ids, separated by commas")]
+pub struct OnlyNobody;
+
+impl TryFrom<String> for Only {
+    type Error = OnlyNobody;
+
+    fn try_from(text: String) -> Result<Self, OnlyNobody> {
+        let patterns = text.split(',').filter(|pattern| !pattern.is_empty());
+        let patterns: Box<[_]> = patterns.map(str::to_owned).collect();
+        if patterns.is_empty() { Err(OnlyNobody) } else { Ok(Self(patterns)) }
+    }
+}
+
+impl Only {
+    /// Whether every device is meant.
+    #[must_use]
+    pub const fn is_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the manifest has no device that is meant: nothing comes of it.
+    #[must_use]
+    pub fn has_missed(&self, import: &Import) -> bool {
+        !self.is_all() && import.unmatched.len() == self.0.len()
+    }
+
+    fn means(&self, id: &MinionId) -> bool {
+        self.is_all() || self.0.iter().any(|pattern| glob::matches(pattern, id.as_str()))
+    }
+
+    fn unmatched(&self, manifest: &Manifest) -> Vec<String> {
+        let ids = || {
+            let devices = manifest.minions.iter().map(|device| &device.id);
+            devices.chain(manifest.revoked.iter().map(|revoked| &revoked.id))
+        };
+        let is_unmatched = |pattern: &&String| !ids().any(|id| glob::matches(pattern, id.as_str()));
+        self.0.iter().filter(is_unmatched).cloned().collect()
+    }
 }
 
 /// A device of a manifest that was refused.
@@ -74,19 +127,23 @@ struct Change {
 }
 
 impl Registry {
-    /// Registers the devices of a manifest. Returns once all of it is durable.
+    /// Registers the devices of a manifest, or some of them. Returns once all of it is durable.
     ///
     /// # Errors
     /// When it may not be imported, or the store fails.
     pub async fn import(
         &self,
         verified: &VerifiedManifest,
+        only: &Only,
         force: bool,
         now: Timestamp,
     ) -> Result<Import, ImportError> {
         let manifest = &verified.manifest;
         let changing = self.0.changing.lock().await;
-        let Plan { changes, import } = self.plan_import(verified, force, now)?;
+        let Plan { changes, import } = self.plan_import(verified, only, force, now)?;
+        if only.has_missed(&import) {
+            return Ok(import);
+        }
         let writes = changes.into_values().map(|change| self.write(change, now));
         let mut writes = stream::iter(writes).buffer_unordered(WRITES);
         while let Some(written) = writes.next().await {
@@ -96,7 +153,11 @@ impl Registry {
         // Last: a manifest that was imported in part is imported again.
         let newest = self.0.store.manifest(manifest.station.as_str())?;
         let mut batch = Batch::new();
-        batch.manifest(manifest.station.as_str(), manifest.number.max(newest));
+        // What is deleted stays so under every manifest up to this number. Of one that was imported in part the rest may
+        // still come; how far its ledger goes is known either way.
+        if only.is_all() {
+            batch.manifest(manifest.station.as_str(), manifest.number.max(newest));
+        }
         let (mut record, revision) = self.station(verified);
         if record.note(verified) {
             let name = &manifest.station;
@@ -121,11 +182,12 @@ impl Registry {
     pub async fn preview_import(
         &self,
         verified: &VerifiedManifest,
+        only: &Only,
         force: bool,
         now: Timestamp,
     ) -> Result<Import, ImportError> {
         let _changing = self.0.changing.lock().await;
-        Ok(self.plan_import(verified, force, now)?.import)
+        Ok(self.plan_import(verified, only, force, now)?.import)
     }
 
     fn station(&self, verified: &VerifiedManifest) -> (StationRecord, Option<Revision>) {
@@ -139,6 +201,7 @@ impl Registry {
     fn plan_import(
         &self,
         verified: &VerifiedManifest,
+        only: &Only,
         force: bool,
         now: Timestamp,
     ) -> Result<Plan, ImportError> {
@@ -148,7 +211,8 @@ impl Registry {
         let mut plan = Plan::default();
         plan.import.station = manifest.station.to_string();
         plan.import.number = manifest.number;
-        for device in &manifest.minions {
+        plan.import.unmatched = only.unmatched(manifest);
+        for device in manifest.minions.iter().filter(|device| only.means(&device.id)) {
             let (before, revision) = self.entry_and_revision(&device.id);
             let registration = registration::register(
                 self.0.policy,
@@ -181,7 +245,7 @@ impl Registry {
             let change = Change { before, after: *after, revision, is_verdict };
             plan.changes.insert(id, change);
         }
-        for revoked in &manifest.revoked {
+        for revoked in manifest.revoked.iter().filter(|revoked| only.means(&revoked.id)) {
             let (before, revision) = self.entry_and_revision(&revoked.id);
             let planned = plan.changes.get(&revoked.id).map(|change| &change.after);
             let withdrawn =

@@ -18,6 +18,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::store::{Retention, StoreError};
 
+mod imports;
+
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
 /// A factory with one station.
@@ -122,7 +124,7 @@ impl Fixture {
         &self,
         manifest: &VerifiedManifest,
     ) -> (Vec<String>, Vec<String>, Vec<Conflict>) {
-        let import = self.registry.import(manifest, false, NOW).await.unwrap();
+        let import = self.registry.import(manifest, &Only::default(), false, NOW).await.unwrap();
         let names = |ids: Vec<MinionId>| ids.iter().map(ToString::to_string).collect();
         let refused = import.refused.iter().map(|refused| refused.reason).collect();
         (names(import.registered), names(import.known), refused)
@@ -160,60 +162,6 @@ async fn a_device_that_is_registered_or_revoked_while_it_connects_stays_so() {
 }
 
 #[tokio::test]
-async fn a_station_that_was_made_anew_registers_what_was_deleted_before() {
-    let (before, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
-    let device = before.device("a");
-    fixture.import(&before.manifest(7, &[&device])).await;
-    fixture.change(&device, Verb::Delete).await.unwrap();
-    let anew = Factory::made_at("line-1", NOW + Duration::from_secs(1));
-    let again = before.device("a");
-    let imported = fixture.import(&anew.manifest(1, &[&again])).await;
-    assert_eq!(imported, (vec!["a".to_owned()], vec![], vec![]));
-    assert!(fixture.admit(&again).is_ok() && fixture.admit(&device).is_err());
-    fixture.change(&device, Verb::Delete).await.unwrap();
-    let old = fixture.import(&before.manifest(7, &[&device])).await;
-    assert_eq!(old, (vec![], vec![], vec![Conflict::Deleted]));
-}
-
-#[tokio::test]
-async fn a_device_connects_once_its_manifest_is_imported() {
-    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
-    let device = factory.device("a");
-    assert!(fixture.admit(&device).unwrap_err().contains("waits to be accepted"));
-    assert_eq!(fixture.tags(1).await, ["drover/key/a/pending"]);
-    let imported = fixture.import(&factory.manifest(1, &[&device])).await;
-    assert_eq!(imported, (vec!["a".to_owned()], vec![], vec![]));
-    assert_eq!(fixture.admit(&device), Ok(()));
-    assert_eq!(fixture.tags(2).await, ["drover/key/a/pending", "drover/key/a/accepted"]);
-
-    let again = fixture.import(&factory.manifest(1, &[&device])).await;
-    assert_eq!(again, (vec![], vec!["a".to_owned()], vec![]), "twice is once");
-    assert_eq!(fixture.store.last_seq(), 2);
-    let stored = fixture.stored().await;
-    assert_eq!(
-        (stored[0].status, &stored[0].enrolled["site"]),
-        (Status::Accepted, &json!("site-1"))
-    );
-}
-
-#[tokio::test]
-async fn a_birth_certificates_digest_comes_with_the_manifest_or_the_handshake() {
-    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
-    let (listed, stranger) = (factory.device("a"), factory.device("b"));
-    fixture.import(&factory.manifest(1, &[&listed])).await;
-    fixture.admit(&stranger).unwrap();
-    for device in [&listed, &stranger] {
-        let birth = fixture.registry.entry(&device.id).unwrap().birth.unwrap();
-        assert_eq!(birth.certificate, Some(device.fingerprint));
-        // As it was stored before the digest was kept.
-        let mut older = serde_json::to_value(&birth).unwrap();
-        older.as_object_mut().unwrap().remove("certificate");
-        let older: Birth = serde_json::from_value(older).unwrap();
-        assert!(older.certificate.is_none() && older.is_same_device(&birth));
-    }
-}
-
-#[tokio::test]
 async fn an_id_is_bound_to_its_key_and_its_station() {
     let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
     let (device, twin) = (factory.device("a"), factory.device("a"));
@@ -236,26 +184,6 @@ async fn a_strangers_word_counts_less_than_a_manifest() {
     assert_eq!(registered, ["a"]);
     assert_eq!(fixture.admit(&device), Ok(()));
     fixture.admit(&thief).unwrap_err();
-}
-
-#[tokio::test]
-async fn an_old_manifest_restores_nothing_and_a_newer_one_does_not_undo_a_revocation() {
-    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
-    let (deleted, revoked) = (factory.device("deleted"), factory.device("revoked"));
-    let old = factory.manifest(1, &[&deleted, &revoked]);
-    fixture.import(&old).await;
-    assert_eq!(fixture.change(&deleted, Verb::Delete).await, Ok(Status::Deleted));
-    assert_eq!(fixture.change(&revoked, Verb::Revoke).await, Ok(Status::Revoked));
-    let (registered, _, refused) = fixture.import(&old).await;
-    assert_eq!((registered, refused), (vec![], vec![Conflict::Deleted]));
-    fixture.admit(&deleted).unwrap_err();
-    let (registered, _, _) = fixture.import(&factory.manifest(2, &[&deleted, &revoked])).await;
-    assert_eq!(registered, ["deleted"], "enrolled anew");
-    assert_eq!(fixture.admit(&deleted), Ok(()));
-    assert!(fixture.admit(&revoked).unwrap_err().contains("revoked"));
-    assert!(
-        fixture.change(&revoked, Verb::Accept).await.unwrap_err().contains("cannot be taken back")
-    );
 }
 
 #[tokio::test]
@@ -366,7 +294,8 @@ async fn a_stolen_station_registers_nobody_and_keeps_those_that_it_had() {
     assert_eq!(revoked.unwrap().kept.len(), 2, "an accepted stranger is registered too");
     assert_eq!(fixture.admit(&old), Ok(()));
     assert!(fixture.admit(&new).unwrap_err().contains("its station is revoked"));
-    let refused = fixture.registry.import(&factory.manifest(2, &[&new]), false, NOW).await;
+    let refused =
+        fixture.registry.import(&factory.manifest(2, &[&new]), &Only::default(), false, NOW).await;
     assert!(refused.unwrap_err().to_string().contains("station `line-1` is revoked since"));
     assert_eq!(fixture.tags(3).await[2], "drover/station/line-1/revoked");
 
@@ -386,95 +315,6 @@ async fn a_station_is_revoked_over_a_restart() {
     let (again, _task) = Registry::open(fixture.store.clone(), Acceptance::Auto).unwrap();
     let address = "127.0.0.1:1".parse().unwrap();
     assert!(again.admit(&factory.device("a"), address).is_err());
-}
-
-#[tokio::test]
-async fn a_ledger_that_was_cut_is_refused() {
-    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
-    let device = factory.device("a");
-    fixture.import(&factory.manifest(2, &[&device])).await;
-    let cut = factory.changed_manifest(3, &[&device], |manifest| {
-        manifest.ledger.previous = head(1);
-    });
-    let refused = fixture.registry.import(&cut, false, NOW).await.unwrap_err().to_string();
-    assert!(refused.contains("does not go on from the 20 lines behind manifest 2"), "{refused}");
-    let other = factory.changed_manifest(2, &[], |manifest| manifest.ledger.head = head(9));
-    fixture.registry.import(&other, false, NOW).await.unwrap_err();
-    fixture.import(&factory.manifest(1, &[&device])).await;
-    fixture.import(&factory.manifest(2, &[&device])).await;
-    fixture.registry.import(&cut, true, NOW).await.unwrap();
-    fixture.import(&factory.manifest(4, &[&device])).await;
-}
-
-#[tokio::test]
-async fn a_device_that_its_station_makes_again_has_another_key() {
-    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
-    let (old, new) = (factory.device("a"), factory.device("a"));
-    fixture.import(&factory.manifest(1, &[&old])).await;
-    let reissue = Reissue { reason: "burnt".parse().unwrap(), replaces: old.key };
-    let again = factory.changed_manifest(2, &[&new], |manifest| {
-        manifest.minions[0].reissue = Some(reissue);
-    });
-    for _ in 0..2 {
-        let preview = fixture.registry.preview_import(&again, false, NOW).await.unwrap();
-        assert_eq!(preview, fixture.registry.import(&again, false, NOW).await.unwrap());
-        assert!(preview.refused.is_empty());
-    }
-    assert!(fixture.admit(&old).is_err());
-    assert_eq!(fixture.admit(&new), Ok(()));
-    let (_, known, _) = fixture.import(&factory.manifest(1, &[&old])).await;
-    assert_eq!(known, ["a"], "an older manifest restores nothing");
-    assert_eq!(fixture.admit(&new), Ok(()));
-}
-
-#[tokio::test]
-async fn a_station_made_anew_that_lists_a_known_id_with_another_key_contradicts_it() {
-    let (before, fixture) = (Factory::new("line-1"), fixture(Acceptance::Registered));
-    let (device, later) = (before.device("a"), before.device("a"));
-    fixture.import(&before.manifest(7, &[&device])).await;
-    let anew = Factory::made_at("line-1", NOW + Duration::from_secs(1));
-    for _ in 0..2 {
-        let imported = fixture.import(&anew.manifest(1, &[&later])).await;
-        assert_eq!(imported, (vec![], vec![], vec![Conflict::OtherKey]));
-    }
-    // The other way round it is an old manifest, of which more has been said since.
-    let reissue = Reissue { reason: "burnt".parse().unwrap(), replaces: device.key };
-    let again = anew.changed_manifest(8, &[&later], |manifest| {
-        manifest.minions[0].reissue = Some(reissue);
-    });
-    assert_eq!(fixture.registry.import(&again, false, NOW).await.unwrap().reissued.len(), 1);
-    let (_, known, refused) = fixture.import(&before.manifest(6, &[&device])).await;
-    assert_eq!((known, refused), (vec!["a".to_owned()], vec![]));
-    assert_eq!(fixture.admit(&later), Ok(()));
-}
-
-#[tokio::test]
-async fn what_a_station_revokes_is_refused_until_the_station_makes_it_again() {
-    let (factory, fixture) = (Factory::new("line-1"), fixture(Acceptance::Auto));
-    let (lost, again, unseen) = (factory.device("a"), factory.device("a"), factory.device("b"));
-    fixture.import(&factory.manifest(1, &[&lost])).await;
-    let revoked = |device: &MinionCertificate| RevokedMinion {
-        id: device.id.clone(),
-        key: device.key,
-        at: NOW,
-        reason: "fell off the belt".parse().unwrap(),
-    };
-    let manifest = factory.changed_manifest(2, &[], |manifest| {
-        manifest.revoked = vec![revoked(&lost), revoked(&unseen)];
-    });
-    let import = fixture.registry.import(&manifest, false, NOW).await.unwrap();
-    assert_eq!(import.revoked.len(), 2);
-    assert!(fixture.registry.import(&manifest, false, NOW).await.unwrap().revoked.is_empty());
-    fixture.admit(&lost).unwrap_err();
-    assert!(fixture.admit(&unseen).is_err(), "also one that never came here");
-    let reissue = Reissue { reason: "found".parse().unwrap(), replaces: lost.key };
-    let manifest = factory.changed_manifest(3, &[&again], |manifest| {
-        manifest.minions[0].reissue = Some(reissue);
-    });
-    let import = fixture.registry.import(&manifest, false, NOW).await.unwrap();
-    assert_eq!(import.reissued.len(), 1);
-    assert_eq!(fixture.admit(&again), Ok(()));
-    assert!(fixture.admit(&lost).is_err());
 }
 
 #[tokio::test]

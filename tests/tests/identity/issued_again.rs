@@ -95,3 +95,30 @@ fn what_the_station_revokes_is_revoked_by_its_next_manifest() {
     assert!(!is_good && said.contains("certificate revoked"), "{said}");
     assert!(verify("rfid-2").0, "{}", verify("rfid-2").1);
 }
+
+#[test]
+fn one_deleted_device_comes_back_and_the_others_stay_deleted() {
+    let fleet = Fleet::connected(&["rfid-1", "rfid-2"]);
+    let certificate = fleet.minion_dir("rfid-1").join("pki/idevid.crt");
+    for id in ["rfid-1", "rfid-2"] {
+        let _ = fleet.drover(&["key", "delete", id]).ok();
+    }
+    let manifest = fleet.path("all");
+    let manifest = manifest.to_str().unwrap();
+    let _ = enrol(&fleet, "manifest", &["--all", "--out", manifest]).ok();
+    let import = |more: &[&str]| fleet.drover(&[&["key", "import", manifest][..], more].concat());
+    let preview = import(&["--dry-run", "--out", "table"]).ok();
+    assert!(preview.stdout.contains("registered: rfid-1, rfid-2\n"), "{}", preview.stdout);
+    assert_eq!(import(&["--only", "rfid-3"]).status, 3);
+    assert_eq!(import(&["--only", "rfid/1"]).status, 2);
+    let _ = import(&["--only", "rfid-1"]).ok();
+    assert_eq!(fleet.json(&["key", "list"])["accepted"], json!(["rfid-1"]));
+    fleet.wait_connected(&["rfid-1"]);
+    // Its certificate is compared with the device's label.
+    let shown = fleet.json(&["key", "show", "rfid-1"])["certificate"].to_string();
+    let label = fingerprint(&certificate).to_lowercase().replace(':', "");
+    assert!(label.contains(shown.trim_matches('"')), "{label} is not {shown}");
+    // The rest of the same manifest may follow.
+    let _ = import(&[]).ok();
+    fleet.wait_connected(&["rfid-1", "rfid-2"]);
+}

@@ -114,12 +114,15 @@ pub(in crate::cli) struct Revoked {
 pub(in crate::cli) struct Imported {
     /// The file that `drover-enrol manifest` wrote
     pub(in crate::cli) file: PathBuf,
-    /// Show what would come of it, and change nothing
+    /// Show what would come of it, with the ids, and change nothing
     #[arg(long)]
     pub(in crate::cli) dry_run: bool,
     /// Also where lines were cut off the station's ledger
     #[arg(long)]
     pub(in crate::cli) force: bool,
+    /// Take these devices of it alone: ids, or globs on ids; the rest may be imported later
+    #[arg(long, value_name = "GLOB", num_args = 1.., value_delimiter = ',')]
+    pub(in crate::cli) only: Vec<String>,
 }
 
 /// Whose service ends, and how.
