@@ -17,7 +17,7 @@ mod header;
 mod lines;
 
 use header::Header;
-use lines::{Line, Lines};
+use lines::{Line, Lines, unclosed_quote};
 
 pub use fault::{Column, DeviceListError, Fault, WrongLine};
 
@@ -90,8 +90,13 @@ impl DeviceList {
 pub fn read_device_list(text: &[u8], settings: &Settings) -> Result<DeviceList, DeviceListError> {
     let mut rows = Rows::new(text);
     let mut record = ByteRecord::new();
-    let Some(line) = rows.read(&mut record) else {
-        return Err(DeviceListError { wrong: vec![Line::first(text).wrong(None, Fault::Empty)] });
+    let line = match rows.read(&mut record) {
+        Some(Ok(line)) => line,
+        Some(Err(wrong)) => return Err(DeviceListError { wrong: vec![wrong] }),
+        None => {
+            let wrong = vec![Line::first(text).wrong(None, Fault::Empty)];
+            return Err(DeviceListError { wrong });
+        }
     };
     let header = Header::read(&line, &record, settings.id_template.is_some())
         .map_err(|wrong| DeviceListError { wrong })?;
@@ -100,6 +105,13 @@ pub fn read_device_list(text: &[u8], settings: &Settings) -> Result<DeviceList, 
     let mut reading = Reading { settings, header: &header, serials, ids: HashMap::new() };
     let (mut devices, mut wrong) = (Vec::new(), Vec::new());
     while let Some(line) = rows.read(&mut record) {
+        let line = match line {
+            Ok(line) => line,
+            Err(unclosed) => {
+                wrong.push(unclosed);
+                break;
+            }
+        };
         if record.iter().all(<[u8]>::is_empty) {
             continue;
         }
@@ -119,19 +131,29 @@ pub fn read_device_list(text: &[u8], settings: &Settings) -> Result<DeviceList, 
 struct Rows<'a> {
     reader: csv::Reader<&'a [u8]>,
     lines: Lines<'a>,
+    unclosed: Option<u64>,
 }
 
 impl<'a> Rows<'a> {
     fn new(text: &'a [u8]) -> Self {
         let mut builder = ReaderBuilder::new();
         let builder = builder.has_headers(false).flexible(true).trim(Trim::All);
-        Self { reader: builder.from_reader(text), lines: Lines::new(text) }
+        let unclosed = unclosed_quote(text).and_then(|at| at.try_into().ok());
+        Self { reader: builder.from_reader(text), lines: Lines::new(text), unclosed }
     }
 
-    fn read(&mut self, record: &mut ByteRecord) -> Option<Line<'a>> {
+    /// The next row; it is wrong, and the last, where a quote in it is not closed.
+    fn read(&mut self, record: &mut ByteRecord) -> Option<Result<Line<'a>, WrongLine>> {
         let more = self.reader.read_byte_record(record);
         let more = more.expect("invariant: rows of any length are taken, and memory does not fail");
-        more.then(|| self.lines.at(record.position().map_or(0, Position::byte)))
+        if !more {
+            return None;
+        }
+        let line = self.lines.at(record.position().map_or(0, Position::byte));
+        match self.unclosed.filter(|&at| at < self.reader.position().byte()) {
+            Some(at) => Some(Err(self.lines.of(at).wrong(None, Fault::Quote))),
+            None => Some(Ok(line)),
+        }
     }
 }
 
@@ -148,7 +170,13 @@ impl Reading<'_> {
         let header = self.header;
         let (found, expected) = (record.len(), header.names.len());
         if found != expected {
-            return Err(vec![line.wrong(None, Fault::Values { found, expected })]);
+            // A quote that another one closes lines later took commas along.
+            let is_broken = |value: &[u8]| value.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
+            let broken = record.iter().take(expected).position(is_broken);
+            return Err(vec![match broken {
+                Some(index) => line.wrong(Some(header.column(index)), Fault::Control),
+                None => line.wrong(None, Fault::Values { found, expected }),
+            }]);
         }
         let mut wrong = Vec::new();
         let mut keep = |index, fault| wrong.push(line.wrong(Some(header.column(index)), fault));

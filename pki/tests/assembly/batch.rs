@@ -75,7 +75,7 @@ fn a_list_that_contradicts_the_ledger_or_a_directory_issues_nothing() {
     status 2
 
     error: `devices.csv` has wrong lines, and nothing was issued
-      line 3: `a` was issued at TIME with other grains: site=bne
+      line 3: `a` was issued at TIME with other grains: site=bne; `drover-enrol issue --reissue` gives this one device another certificate with others
           SN1,a,syd
       line 4, column 2 (`id`): the id `b` was issued at TIME, for the serial number `SN2`
           SN1x,b,bne

@@ -49,6 +49,9 @@ pub enum Fault {
     /// A line break or another character that is not seen.
     #[error("the value has a line break or a control character: is a quote `\"` not closed?")]
     Control,
+    /// What follows it is taken for one value.
+    #[error("a quote `\"` is opened here and not closed")]
+    Quote,
     /// Semicolons, as spreadsheets write them in some countries.
     #[error("columns are separated by a comma, not by `{}`", found.escape_debug())]
     Separator {

@@ -57,6 +57,34 @@ impl<'a> Lines<'a> {
         self.counted = start;
         Line { number: self.number, rest: &self.text[start..] }
     }
+
+    /// The line that a byte of the last row stands on.
+    pub(super) fn of(&self, byte: u64) -> Line<'a> {
+        let at = usize::try_from(byte).unwrap_or(usize::MAX).clamp(self.counted, self.text.len());
+        let between = &self.text[self.counted..at];
+        let start = between.iter().rposition(|byte| matches!(byte, b'\r' | b'\n'));
+        let start = start.map_or(self.counted, |end| self.counted + end + 1);
+        Line { number: self.number + breaks(between), rest: &self.text[start..] }
+    }
+}
+
+/// Where a quote stands that is open when the text ends (RFC 4180 §2.5 to 2.7). Two within quotes are
+/// one of the value's own.
+pub(super) fn unclosed_quote(text: &[u8]) -> Option<usize> {
+    let (mut open, mut closed) = (None, None);
+    let mut is_start = true;
+    // A byte order mark is not a part of the first value.
+    let mark = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    for (at, &byte) in text.iter().enumerate().skip(mark) {
+        match (byte, open, closed.take()) {
+            (b'"', Some(start), _) => (open, closed) = (None, Some(start)),
+            (_, Some(_), _) => {}
+            (b'"', None, Some(start)) => open = Some(start),
+            (b'"', None, None) if is_start => open = Some(at),
+            (_, None, _) => is_start = matches!(byte, b',' | b'\r' | b'\n'),
+        }
+    }
+    open
 }
 
 /// How many lines end in a text: in LF, in CRLF, or in CR alone, as some spreadsheets still write it.

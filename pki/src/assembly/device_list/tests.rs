@@ -100,9 +100,37 @@ fn every_wrong_line_is_told_with_its_number_and_column() {
 fn a_quote_that_is_not_closed_is_not_a_value_of_many_lines() {
     assert_snapshot!(refusal("serial,id,site\nSN1,a,\"bne\nSN2,b,syd\n"), @r#"
     the list has a wrong line
-    line 2, column 3 (`site`): the value has a line break or a control character: is a quote `"` not closed?
+    line 2: a quote `"` is opened here and not closed
         SN1,a,"bne
     "#);
+    // With the wrong lines before it; in the last value of all; with other quotes behind it.
+    assert_snapshot!(refusal("serial,id,site\nS_1,a,bne\n\nSN2,\"b,syd\nSN3,c,\"\"\n"), @r#"
+    the list has 2 wrong lines
+    line 2, column 1 (`serial`): hardware serial number `S_1` has the character `_`, allowed are A-Z a-z 0-9 space ' ( ) + , - . / : =
+        S_1,a,bne
+    line 4: a quote `"` is opened here and not closed
+        SN2,"b,syd
+    "#);
+    assert_snapshot!(refusal("serial,id\nSN1,\"a\"\""), @r#"
+    the list has a wrong line
+    line 2: a quote `"` is opened here and not closed
+        SN1,"a""
+    "#);
+    assert_snapshot!(refusal("serial,id,site\nSN1,\"a,bne\nSN2,b,\"syd\"\n"), @r#"
+    the list has a wrong line
+    line 2, column 2 (`id`): the value has a line break or a control character: is a quote `"` not closed?
+        SN1,"a,bne
+    "#);
+    assert_snapshot!(refusal("serial,\"id\nSN1,a\n"), @r#"
+    the list has a wrong line
+    line 1: a quote `"` is opened here and not closed
+        serial,"id
+    "#);
+    // They are closed, and two are one.
+    assert_eq!(
+        list("\u{feff}\"serial\",id,\"x\"\nSN1,a,\"1\"\"\"\nSN2,b,4\"\n"),
+        ["2: SN1 a x=1\"", "3: SN2 b x=4\""]
+    );
 }
 
 #[test]

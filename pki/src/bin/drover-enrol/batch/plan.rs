@@ -44,7 +44,10 @@ enum Conflict {
     SerialSeen { serial: HardwareSerial, at: Timestamp, id: MinionId },
     #[error("the id `{id}` was issued at {at}, for the serial number `{serial}`")]
     IdSeen { id: MinionId, at: Timestamp, serial: HardwareSerial },
-    #[error("`{id}` was issued at {at} with other grains: {grains}")]
+    #[error(
+        "`{id}` was issued at {at} with other grains: {grains}; `drover-enrol issue --reissue` gives this one \
+         device another certificate with others"
+    )]
     Grains { id: MinionId, at: Timestamp, grains: String },
     #[error("`{id}` was issued at {at} for another key")]
     Key { id: MinionId, at: Timestamp },
