@@ -101,9 +101,10 @@ pub struct ModuleError {
 impl From<Cryptoki> for ModuleError {
     fn from(error: Cryptoki) -> Self {
         // Whose text has its cause in it already.
-        let reason = match error {
-            Cryptoki::LibraryLoading(cause) => cause.to_string(),
-            other => other.to_string(),
+        let reason = if let Cryptoki::LibraryLoading(cause) = error {
+            cause.to_string()
+        } else {
+            error.to_string()
         };
         Self { reason }
     }
