@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use clap::{Command, CommandFactory as _, Parser as _};
+use clap::{Command, CommandFactory as _, Parser as _, error::ErrorKind};
 use drover_proto::nearest::nearest;
 
 use super::{Call, Everything, Global, OnlyCall, Verb};
@@ -40,8 +40,8 @@ pub(in crate::cli) fn parse(
             Ok(Invocation::Call(global, Box::new(call)))
         }
         Word::Verb => {
-            let Everything { global, call: _, verb } =
-                Everything::try_parse_from(arguments).map_err(usage)?;
+            let Everything { global, call: _, verb } = Everything::try_parse_from(&arguments)
+                .map_err(|error| salt_key(&error, &arguments).unwrap_or_else(|| usage(error)))?;
             verb.map(|verb| Invocation::Verb(global, verb)).ok_or_else(no_target)
         }
         Word::None => {
@@ -104,6 +104,45 @@ fn is_matcher(option: &clap::Arg) -> bool {
 
 fn verbs(command: &Command) -> impl Iterator<Item = &str> {
     command.get_subcommands().flat_map(Command::get_name_and_visible_aliases)
+}
+
+/// `drover key -L`: by which verb is done what `salt-key` does by an option.
+fn salt_key(error: &clap::Error, arguments: &[OsString]) -> Option<Failure> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let mut words = arguments.iter().skip(1).map(|argument| argument.to_string_lossy());
+    words.find(|word| word == "key" || word == "keys")?;
+    // Behind a verb an option is that verb's own.
+    let mut options = words.take_while(|word| word.starts_with('-'));
+    let (option, verb) = options.find_map(|word| {
+        let verb = match word.strip_prefix("--") {
+            Some(long) => verb_of(long.split('=').next().unwrap_or(long)),
+            None => {
+                word.chars().skip(1).find_map(|letter| verb_of(letter.encode_utf8(&mut [0; 4])))
+            }
+        };
+        verb.map(|verb| (word.into_owned(), verb))
+    })?;
+    let failure =
+        Failure::wrong(format!("`{option}` is salt-key's: here it is `drover key {verb}`"));
+    Some(failure.hint("`drover key --help` lists the verbs; each has its own help"))
+}
+
+/// For an option of `salt-key`, without its dashes.
+fn verb_of(option: &str) -> Option<&'static str> {
+    Some(match option {
+        "L" | "list-all" => "list",
+        "l" | "list" => "list --status STATUS",
+        "a" | "accept" => "accept ID",
+        "A" | "accept-all" => "accept --all",
+        "r" | "reject" => "reject ID",
+        "R" | "reject-all" => "reject --all",
+        "d" | "delete" => "delete ID",
+        "D" | "delete-all" => "delete --all",
+        "p" | "print" | "P" | "print-all" | "f" | "finger" | "F" | "finger-all" => "show ID",
+        _ => return None,
+    })
 }
 
 /// What clap cannot say as helpfully.

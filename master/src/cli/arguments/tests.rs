@@ -104,6 +104,35 @@ fn what_is_missing_is_said_with_what_to_do() {
 }
 
 #[test]
+fn options_of_salt_key_are_answered_with_the_verb() {
+    assert_snapshot!(refusal("key -L"), @"
+    error: `-L` is salt-key's: here it is `drover key list`
+    hint: `drover key --help` lists the verbs; each has its own help
+    ");
+    let verbs = [
+        ("key -a rfid-1", "accept ID`"),
+        ("--out json keys -y -A", "accept --all`"),
+        ("key -yd rfid-1", "delete ID`"),
+        ("key -D", "delete --all`"),
+        ("key -r rfid-1", "reject ID`"),
+        ("key -P", "show ID`"),
+        ("key --list=acc", "list --status STATUS`"),
+        ("key --accept-all", "accept --all`"),
+    ];
+    for (line, verb) in verbs {
+        assert!(
+            refusal(line).contains(&format!("`drover key {verb}")),
+            "{line}: {}",
+            refusal(line)
+        );
+        assert!(matches!(read(line), Err(Failure::Told(told)) if told.status == 2), "{line}");
+    }
+    // What is no option of anybody's stays clap's to refuse.
+    assert!(matches!(read("key list -L"), Err(Failure::Usage(_))));
+    assert!(matches!(read("key -X"), Err(Failure::Usage(_))));
+}
+
+#[test]
 fn a_batch_is_never_empty() {
     assert_eq!(Batch::Percent(25.0).of(3), 1);
     assert_eq!(Batch::Percent(50.0).of(9), 4);
