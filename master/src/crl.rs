@@ -3,8 +3,9 @@
 //! manifests, are kept beside.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use drover_pki::{
@@ -82,6 +83,8 @@ pub struct CrlHandle {
     store: Store,
     commands: mpsc::Sender<Command>,
     published: watch::Receiver<Arc<[Published]>>,
+    /// Where the stations' lists are kept, by the names in their paths: what strangers ask for is looked up here.
+    factory: Arc<RwLock<HashMap<String, (StationName, KeyDigest)>>>,
 }
 
 impl CrlHandle {
@@ -163,6 +166,7 @@ impl CrlHandle {
         let mut batch = Batch::new();
         batch.factory_crl(list.station.as_str(), &issuer, &list);
         self.store.write(batch).await?;
+        self.remember(&list);
         Ok(true)
     }
 
@@ -174,6 +178,22 @@ impl CrlHandle {
         let mut lists: Vec<FactoryList> = self.store.factory_crls()?;
         lists.retain(|list| station.is_none_or(|station| list.station.as_str() == station));
         Ok(lists)
+    }
+
+    /// A station's list by the name in its path. The store is read for a name that is known, and for that list alone.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn factory_list_named(&self, name: &str) -> Result<Option<FactoryList>, ReadError> {
+        let factory = self.factory.read().unwrap_or_else(PoisonError::into_inner);
+        let Some((station, issuer)) = factory.get(name).cloned() else { return Ok(None) };
+        drop(factory);
+        self.store.factory_crl(station.as_str(), &issuer)
+    }
+
+    fn remember(&self, list: &FactoryList) {
+        let mut factory = self.factory.write().unwrap_or_else(PoisonError::into_inner);
+        factory.insert(list.name(), (list.station.clone(), list.issuer));
     }
 
     /// The fleet CAs' lists as the API shows them.

@@ -72,7 +72,11 @@ impl CrlTask {
     ) -> Result<(CrlHandle, Self), RevokeError> {
         let (commands, waiting) = mpsc::channel(COMMANDS);
         let (published, lists) = watch::channel(Arc::default());
-        let handle = CrlHandle { store: store.clone(), commands, published: lists };
+        let handle =
+            CrlHandle { store: store.clone(), commands, published: lists, factory: Arc::default() };
+        for list in handle.factory_lists(None)? {
+            handle.remember(&list);
+        }
         let mut task =
             Self { store, directory, validity, issuers: Vec::new(), commands: waiting, published };
         task.take_issuers(issuers).await?;

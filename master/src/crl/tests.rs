@@ -221,5 +221,11 @@ async fn the_newest_list_of_a_station_is_kept() {
     assert_eq!(kept.iter().map(|list| list.number).collect::<Vec<_>>(), [3]);
     assert_eq!(kept[0].report().unwrap()["station"], "line-1");
     assert!(master.handle.factory_lists(Some("line-2")).unwrap().is_empty());
+    let name = kept[0].name();
+    assert_eq!(master.handle.factory_list_named(&name).unwrap().unwrap().number, 3);
+    assert!(master.handle.factory_list_named("0123456789abcdef").unwrap().is_none());
     master.stop().await;
+    let restarted = place.start(place.store("data"), Vec::new()).await;
+    assert_eq!(restarted.handle.factory_list_named(&name).unwrap().unwrap().number, 3);
+    restarted.stop().await;
 }

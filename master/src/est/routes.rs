@@ -209,14 +209,10 @@ async fn list(
     let pem = match own {
         Some(pem) => pem,
         None => {
-            let stations = shared.crl.factory_lists(None).map_err(|error| {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "read the stations' lists"
-                );
+            let station = shared.crl.factory_list_named(name).map_err(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "read a station's list");
                 Refused::new(StatusCode::SERVICE_UNAVAILABLE, "The list cannot be read now.")
             })?;
-            let station = stations.into_iter().find(|list| list.name() == name);
             station.ok_or_else(no_list)?.pem
         }
     };

@@ -21,7 +21,7 @@ use super::{
     EstConfig, Peer, Shared,
     places::{Place, Places},
     routes,
-    tls::Shown,
+    tls::{Shown, TlsError},
 };
 use crate::clock::Now;
 
@@ -39,13 +39,23 @@ pub struct EstTask {
     shared: Arc<Shared>,
     router: Router,
     shown: Option<Shown>,
+    /// The server's certificate, where one is being made: a token may take its time, and nobody waits for it.
+    making: JoinSet<Result<Shown, TlsError>>,
     is_told: bool,
 }
 
 impl EstTask {
     pub(super) fn new(listener: TcpListener, config: EstConfig, shared: Arc<Shared>) -> Self {
         let router = routes::router(shared.clone());
-        Self { listener, config, shared, router, shown: None, is_told: false }
+        Self {
+            listener,
+            config,
+            shared,
+            router,
+            shown: None,
+            making: JoinSet::new(),
+            is_told: false,
+        }
     }
 
     /// Until it is dropped. Its connections end with it.
@@ -60,7 +70,10 @@ impl EstTask {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = looks.tick() => self.renew().await,
+                _ = looks.tick() => self.renew(),
+                Some(made) = self.making.join_next() => {
+                    self.take_up(made.expect("making a certificate does not panic"));
+                }
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
                     Ok((tcp, address)) => {
@@ -80,8 +93,11 @@ impl EstTask {
         }
     }
 
-    /// Makes the server's certificate anew where it is due.
-    async fn renew(&mut self) {
+    /// Begins to make the server's certificate anew where it is due.
+    fn renew(&mut self) {
+        if !self.making.is_empty() {
+            return;
+        }
         let Some(authority) = self.shared.operational.authority() else {
             self.shown = None;
             self.tell("there is no fleet CA's key that could be used");
@@ -92,9 +108,11 @@ impl EstTask {
             return;
         }
         let (hosts, shared) = (self.config.names.clone(), self.shared.clone());
-        let made =
-            tokio::task::spawn_blocking(move || Shown::make(&authority, hosts, &shared, now)).await;
-        match made.expect("making a certificate does not panic") {
+        self.making.spawn_blocking(move || Shown::make(&authority, hosts, &shared, now));
+    }
+
+    fn take_up(&mut self, made: Result<Shown, TlsError>) {
+        match made {
             Ok(shown) => {
                 self.shown = Some(shown);
                 self.is_told = false;
