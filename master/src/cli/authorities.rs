@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Outcome,
@@ -11,7 +11,7 @@ use super::{
     client::{Client, segment},
     failure::Failure,
     output::{
-        Printer,
+        Printer, lines,
         style::Style,
         table::{cell, render, time},
     },
@@ -37,6 +37,12 @@ pub(super) async fn run(
 
 async fn list(mut client: Client, printer: &Printer) -> Result<Outcome, Failure> {
     let report = client.get("/v1/authorities").await?;
+    if printer.format_or(Format::Table) == Format::Txt {
+        let rows = report["authorities"].as_array().into_iter().flatten();
+        let named: Map<_, _> = rows.map(|row| (cell(&row["name"]), row.clone())).collect();
+        printer.text(&lines(&Value::Object(named), printer.style()))?;
+        return Ok(Outcome::Success);
+    }
     printer.print(&report, Format::Table, table)?;
     Ok(Outcome::Success)
 }
@@ -183,10 +189,10 @@ fn dropped(told: &Value) -> String {
         ),
         (
             "never_seen",
-            "were never here; cross-certificates let them in if they know that root alone",
+            "were never here, and come by the cross-certificates if they know that root alone",
         ),
         ("holders", "held certificates from it, and come for others with their birth certificates"),
-        ("lost", "have nothing left that is accepted: bring them new certificates by hand"),
+        ("lost", "cannot come back: bring them new certificates by hand"),
     ];
     for (list, what) in told_of {
         let mut ids: Vec<_> =
@@ -234,7 +240,7 @@ mod tests {
         assert_snapshot!(dropped(&told), @r"
         `root` is dropped
           a, b: know no other root, and come back by the cross-certificates that this master goes on showing
-          b: have nothing left that is accepted: bring them new certificates by hand
+          b: cannot come back: bring them new certificates by hand
         ");
         let many: Vec<_> = (10..35).rev().map(|n| format!("d{n}")).collect();
         let told = dropped(&json!({ "dropped": "root", "needed": { "never_seen": many } }));

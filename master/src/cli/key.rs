@@ -18,7 +18,7 @@ use super::{
     failure::Failure,
     job::ids,
     output::{
-        Printer,
+        Printer, lines,
         style::Style,
         table::{cell, render},
     },
@@ -58,13 +58,28 @@ async fn list(mut client: Client, printer: &Printer, listed: &Listed) -> Result<
         Format::Table => client.get("/v1/keys?detail=true").await?,
         Format::Json | Format::Yaml | Format::Nested | Format::Txt | Format::Quiet => Value::Null,
     };
-    printer.print(&keys, Format::Table, |keys, style| keys_table(keys, &details, style))?;
+    if printer.format_or(Format::Table) == Format::Txt {
+        printer.text(&lines(&by_id(&keys), printer.style()))?;
+    } else {
+        printer.print(&keys, Format::Table, |keys, style| keys_table(keys, &details, style))?;
+    }
     let is_empty = || KeyStatus::ALL.iter().all(|status| ids(&keys[status.word()]).is_empty());
     if !listed.ids.is_empty() && is_empty() {
         printer.note(&format!("no key matches `{}`", listed.ids.join("`, `")));
         return Ok(Outcome::NothingMatched);
     }
     Ok(Outcome::Success)
+}
+
+/// Each key's status, for one line each.
+fn by_id(keys: &Value) -> Value {
+    let mut by_id = Map::new();
+    for status in KeyStatus::ALL {
+        let mut ids = ids(&keys[status.word()]);
+        ids.sort_unstable();
+        by_id.extend(ids.into_iter().map(|id| (id, Value::from(status.word()))));
+    }
+    Value::Object(by_id)
 }
 
 /// The keys that were asked for, by status; a status that was not asked for is empty.
@@ -95,6 +110,9 @@ async fn show(mut client: Client, printer: &Printer, id: &str) -> Result<Outcome
     match printer.format_or(Format::Nested) {
         Format::Json | Format::Yaml | Format::Quiet => {}
         Format::Nested | Format::Table | Format::Txt => show_with_colons(&mut key),
+    }
+    if printer.format_or(Format::Nested) == Format::Txt {
+        key = Value::Object(Map::from_iter([(id.to_owned(), key)]));
     }
     printer.print(&key, Format::Nested, |value, style| {
         let rows = value.as_object().into_iter().flatten();
@@ -183,6 +201,18 @@ mod tests {
         let mut unknown = json!({ "certificate": null });
         show_with_colons(&mut unknown);
         assert!(unknown["certificate"].is_null());
+    }
+
+    #[test]
+    fn txt_has_one_line_for_each_key() {
+        assert_snapshot!(lines(&by_id(&keys()), Style::default()), @"
+        rfid-1: accepted
+        rfid-2: accepted
+        gate-1: pending
+        rfid-3: pending
+        rfid-4: rejected
+        rfid-5: revoked
+        ");
     }
 
     #[test]

@@ -50,7 +50,8 @@ impl Printer {
         match self.format_or(default) {
             Format::Json => self.text(&pretty(value)),
             Format::Yaml => self.text(&yaml(value)?),
-            Format::Nested | Format::Txt => self.text(&nested::render(value, self.style)),
+            Format::Nested => self.text(&nested::render(value, self.style)),
+            Format::Txt => self.text(&lines(value, self.style)),
             Format::Table => self.text(&table(value, self.style)),
             Format::Quiet => Ok(()),
         }
@@ -69,6 +70,28 @@ impl Printer {
     }
 }
 
+/// One line for each entry: its name, and what is known of it; a text stands as it is.
+pub(super) fn lines(value: &Value, style: Style) -> String {
+    let word = |value: &Value| match value {
+        // JSON where a line's end would break the line.
+        Value::String(text) if !text.contains(['\n', '\r']) => text.clone(),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => value.to_string(),
+    };
+    let line = |text: String| format!("{}\n", style.clean(&text));
+    match value {
+        Value::Object(fields) => {
+            fields.iter().map(|(name, field)| line(format!("{name}: {}", word(field)))).collect()
+        }
+        Value::Array(items) => items.iter().map(|item| line(word(item))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => line(word(value)),
+    }
+}
+
 /// JSON as people read it, on one line where it is short of structure.
 pub(super) fn pretty(value: &Value) -> String {
     format!("{value:#}")
@@ -77,4 +100,20 @@ pub(super) fn pretty(value: &Value) -> String {
 pub(super) fn yaml(value: &Value) -> Result<String, Failure> {
     serde_saphyr::to_string(value)
         .map_err(|error| Failure::failed("cannot write this as YAML").because(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn txt_has_one_line_for_each_entry() {
+        let stations = json!({ "line-1": { "manifest": 2 }, "line-2": { "reason": "a\nb" } });
+        let expected = "line-1: {\"manifest\":2}\nline-2: {\"reason\":\"a\\nb\"}\n";
+        assert_eq!(lines(&stations, Style::default()), expected);
+        assert_eq!(lines(&json!(["a", "b\nc", 7]), Style::default()), "a\n\"b\\nc\"\n7\n");
+        assert_eq!(lines(&json!({ "rfid-1": "accepted" }), Style::default()), "rfid-1: accepted\n");
+    }
 }
