@@ -65,6 +65,8 @@ struct State {
     waiting: Option<SignedRootList>,
     fleet_ca: Option<Arc<Authority>>,
     previous: Vec<Arc<Authority>>,
+    /// Fleet CAs whose keys cannot be used, though devices may hold their certificates.
+    unusable: Vec<Certificate>,
     dropped: Vec<Dropped>,
 }
 
@@ -95,6 +97,10 @@ impl Authorities {
     /// When there is no usable root. A fleet CA whose key cannot be used is left out, and said to be.
     pub fn open(pki_dir: &Path, passphrase: PassphraseSource) -> Result<Self, AuthoritiesError> {
         let files = Files::new(pki_dir);
+        for (path, mode) in files.exposed_keys() {
+            let path = path.display();
+            tracing::warn!("others may read `{path}` (mode {mode:04o}): `chmod 600 {path}`");
+        }
         let lists = files.lists().or_else(|error| {
             // `root.crt` says the same, but for what a device needs that slept.
             let error = &error as &dyn std::error::Error;
@@ -125,14 +131,20 @@ impl Authorities {
                 None
             }
         };
+        let mut unusable = Vec::new();
+        if fleet_ca.is_none() {
+            unusable.extend(files.fleet_ca_certificate());
+        }
         let key = fleet_ca.as_ref().map(|authority| authority.certificate().key);
-        let previous = files.previous(key.as_ref(), &passphrase)?;
+        let (previous, without_key) = files.previous(key.as_ref(), &passphrase)?;
+        unusable.extend(without_key);
         let state = State {
             anchors,
             lists,
             waiting: files.waiting()?,
             fleet_ca: fleet_ca.map(Arc::new),
             previous: previous.into_iter().map(Arc::new).collect(),
+            unusable,
             dropped: files.dropped()?,
         };
         let authorities = Self(Arc::new(Inner {

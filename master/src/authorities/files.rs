@@ -4,12 +4,14 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use drover_pki::{
     Authority, AuthorityKey, KeyDigest,
     authority::AuthorityError,
+    certificate::Certificate,
     file::{self, Access, FileError},
     key::KeyError,
     key_file::{self, KeyFileError, Protection},
@@ -58,6 +60,12 @@ pub enum FilesError {
         /// What is wrong.
         source: RootListError,
     },
+    /// Nobody to trust.
+    #[error("`{}` is missing: copy it from the `master` directory that `drover-enrol init-fleet` made", path.display())]
+    NoRoot {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// The key of the fleet CA lies in a token, where this does not make another.
     #[error("the fleet CA's key is in a token")]
     Token,
@@ -104,7 +112,13 @@ impl Files {
 
     /// The roots that count where there is no list.
     pub(super) fn roots(&self) -> Result<TrustAnchors, FilesError> {
-        Ok(file::read_anchors(&self.path(ROOTS))?)
+        let path = self.path(ROOTS);
+        match file::read_anchors(&path) {
+            Err(FileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(FilesError::NoRoot { path })
+            }
+            read => Ok(read?),
+        }
     }
 
     /// The list that waits until a root is dropped.
@@ -178,6 +192,24 @@ impl Files {
         Ok(file::replace(self.pair().certificate(), text.as_bytes(), Access::Public)?)
     }
 
+    /// Keys of the master that others than their owner may read, with their modes.
+    pub(super) fn exposed_keys(&self) -> Vec<(PathBuf, u32)> {
+        let names = ["fleet-ca.key", "fleet-ca.next.key", "master.key"];
+        let previous = self.files_in(PREVIOUS).unwrap_or_default();
+        let previous = previous.into_iter().filter(|path| path.extension() == Some("key".as_ref()));
+        let paths = names.iter().map(|name| self.path(name)).chain(previous);
+        let modes = paths.filter_map(|path| {
+            let mode = fs::metadata(&path).ok()?.permissions().mode() & 0o777;
+            Some((path, mode))
+        });
+        modes.filter(|(_, mode)| mode & 0o077 != 0).collect()
+    }
+
+    /// The certificate of the fleet CA whose key is not here or cannot be used, if there is one.
+    pub(super) fn fleet_ca_certificate(&self) -> Option<Certificate> {
+        certificate(&self.path(&format!("{FLEET_CA}.crt")))
+    }
+
     /// A new fleet CA's key, protected as the present one is: the request for it, in PEM. Asked again, the key that is
     /// waiting stays.
     pub(super) fn request(&self, passphrase: &PassphraseSource) -> Result<String, FilesError> {
@@ -223,13 +255,14 @@ impl Files {
         Ok(self.pair().commit(std::slice::from_ref(der))?)
     }
 
-    /// The fleet CAs before the one that issues. One that cannot be read signs no revocation list any more.
+    /// The fleet CAs before the one that issues; then the certificates of those whose keys cannot be used, which sign no
+    /// revocation list any more.
     pub(super) fn previous(
         &self,
         present: Option<&KeyDigest>,
         passphrase: &PassphraseSource,
-    ) -> Result<Vec<Authority>, FilesError> {
-        let mut previous = Vec::new();
+    ) -> Result<(Vec<Authority>, Vec<Certificate>), FilesError> {
+        let (mut previous, mut unusable) = (Vec::new(), Vec::new());
         for path in self.files_in(PREVIOUS)? {
             let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
             let (Some(name), true) = (name, path.extension().is_some_and(|end| end == "crt"))
@@ -243,10 +276,12 @@ impl Files {
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "a previous fleet CA cannot be used");
+                    let certificate = certificate(&path);
+                    unusable.extend(certificate.filter(|found| Some(&found.key) != present));
                 }
             }
         }
-        Ok(previous)
+        Ok((previous, unusable))
     }
 
     /// Forgets a previous fleet CA. That it was dropped is durable first.
@@ -313,6 +348,11 @@ impl Files {
         paths.sort();
         Ok(paths)
     }
+}
+
+fn certificate(path: &Path) -> Option<Certificate> {
+    let chain = file::read_certificates(path).ok()?;
+    Certificate::read(chain.first()?).ok()
 }
 
 /// One name for each key.

@@ -48,7 +48,8 @@ pub struct AuthorityRow {
     pub name: String,
     /// `root`, `fleet_ca` or `factory_ca`.
     pub kind: &'static str,
-    /// `trusted` or `dropping` for a root; `issuing` or `previous` for a fleet CA; `certified` for a station's.
+    /// `trusted` or `dropping` for a root; `issuing`, `previous` or `unusable` for a fleet CA, the last where its key
+    /// cannot be used; `certified` for a station's.
     pub state: &'static str,
     /// SHA-256 of its certificate.
     pub fingerprint: Fingerprint,
@@ -97,6 +98,9 @@ impl Authorities {
         }
         for authority in &state.previous {
             rows.push(row(authority.certificate(), "fleet_ca", "previous"));
+        }
+        for certificate in &state.unusable {
+            rows.push(row(certificate, "fleet_ca", "unusable"));
         }
         let fleet_cas = rows.len();
         let mut stations = Vec::new();

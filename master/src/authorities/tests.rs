@@ -268,3 +268,39 @@ async fn a_fleet_ca_that_was_left_out_is_replaced_before_its_root_goes() {
     let shown = [vec![stolen.der().clone()], authorities.shown_also()].concat();
     verify_master(&authorities.anchors(), &leaf, &shown, now()).unwrap_err();
 }
+
+#[test]
+fn a_fleet_ca_whose_key_cannot_be_opened_is_listed_all_the_same() {
+    let scene = Scene::new();
+    let state = |authorities: &Authorities| {
+        let rows = authorities.report().unwrap().authorities;
+        rows.iter().find(|row| row.kind == "fleet_ca").map(|row| (row.name.clone(), row.state))
+    };
+    assert_eq!(state(&scene.open()), Some(("fleet-ca".to_owned(), "issuing")));
+    fs::write(scene.pki("fleet-ca.key"), "damaged").unwrap();
+    assert_eq!(state(&scene.open()), Some(("fleet-ca".to_owned(), "unusable")));
+    fs::remove_file(scene.pki("fleet-ca.key")).unwrap();
+    assert_eq!(state(&scene.open()), Some(("fleet-ca".to_owned(), "unusable")));
+    fs::remove_file(scene.pki("fleet-ca.crt")).unwrap();
+    assert_eq!(state(&scene.open()), None);
+}
+
+#[test]
+fn keys_that_others_may_read_are_found() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scene = Scene::new();
+    let files = Files::new(&scene.pki(""));
+    assert!(files.exposed_keys().is_empty());
+    let key = scene.pki("fleet-ca.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(files.exposed_keys(), [(key, 0o640)]);
+}
+
+#[test]
+fn a_root_that_is_missing_is_told_with_where_it_is_made() {
+    let scene = Scene::new();
+    fs::remove_file(scene.pki("root.crt")).unwrap();
+    let error = Authorities::open(&scene.pki(""), nowhere()).err().unwrap();
+    assert!(matches!(error, AuthoritiesError::Files(FilesError::NoRoot { .. })), "{error:?}");
+    assert!(error.to_string().contains("drover-enrol init-fleet"), "{error}");
+}
