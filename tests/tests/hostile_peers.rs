@@ -136,7 +136,7 @@ fn device(id: &str) -> CertificateParams {
 
 #[test]
 fn a_certificate_that_is_not_good_enough_gets_no_zmtp_byte() {
-    let site = Site::new();
+    let mut site = Site::new();
     let (ca, issuer) = site.station();
     let spoiled: [(&str, CertificateParams); 7] = [
         ("expired", {

@@ -25,6 +25,9 @@ use super::{
 };
 use crate::clock::Now;
 
+/// Roots that a device may be behind: webpki takes no longer chains.
+const LONGEST_WAY: usize = 5;
+
 /// What was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Imported {
@@ -306,19 +309,37 @@ impl Authorities {
         for root in &list.list.roots {
             roots = roots.with(RootSet::of(rotation::generation(&Certificate::read(root)?)));
         }
-        let mut stations = BTreeSet::new();
+        let (mut stations, mut certified) = (BTreeSet::new(), BTreeSet::new());
         for der in list.list.cross.iter().filter(|der| remaining.has_issued(der)) {
-            if let Some(DroverUrn::FactoryCa(station)) = urn(&Certificate::read(der)?) {
+            let certificate = Certificate::read(der)?;
+            if let Some(DroverUrn::FactoryCa(station)) = urn(&certificate) {
+                certified.insert(certificate.key);
                 stations.insert(station);
             }
         }
-        // A station that was made under a root that remains is in no list.
-        let without = WithoutRoot { roots, stations };
         let mut need = Need::default();
         if let Some(parts) = self.0.parts.get() {
+            // A station that was made again has an authority for the devices from before, too.
+            for known in parts.crl.factory_lists(None)? {
+                if !certified.contains(&known.issuer) {
+                    stations.remove(&known.station);
+                }
+            }
+            let has_way = self.is_left_by_a_way(list)?;
+            let without = WithoutRoot { roots, has_way, stations };
             parts.registry.survey(|entry, sighting| without.add(entry, sighting, &mut need));
         }
         Ok(need)
+    }
+
+    /// Whether a device that trusts a root that this list leaves out, and no other, is led to one of the list's.
+    fn is_left_by_a_way(&self, list: &SignedRootList) -> Result<bool, AuthoritiesError> {
+        for root in self.state().anchors.certificates() {
+            if !list.list.roots.contains(root) && !leads(root, list)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn need_of_fleet_ca(&self, key: &KeyDigest) -> Need {
@@ -329,4 +350,33 @@ impl Authorities {
         }
         need
     }
+}
+
+/// Whether the list's cross-certificates lead from a root to one of the list's own.
+pub(super) fn leads(
+    root: &CertificateDer<'static>,
+    list: &SignedRootList,
+) -> Result<bool, AuthoritiesError> {
+    let key = |der: &CertificateDer<'_>| Certificate::read(der).map(|certificate| certificate.key);
+    let goals = list.list.roots.iter().map(key).collect::<Result<BTreeSet<_>, _>>()?;
+    let mut reached = vec![root.clone()];
+    for _ in 0..LONGEST_WAY {
+        let anchors = TrustAnchors::new(reached)?;
+        let mut next = Vec::new();
+        for der in list.list.cross.iter().filter(|der| anchors.has_issued(der)) {
+            let certificate = Certificate::read(der)?;
+            // Of those that they vouch for, roots alone are without a name.
+            if certificate.uris.is_empty() {
+                if goals.contains(&certificate.key) {
+                    return Ok(true);
+                }
+                next.push(der.clone());
+            }
+        }
+        if next.is_empty() {
+            return Ok(false);
+        }
+        reached = next;
+    }
+    Ok(false)
 }

@@ -10,7 +10,7 @@ use drover_pki::{
 use thiserror::Error;
 
 use super::{FilesError, Need};
-use crate::store::StoreError;
+use crate::store::{ReadError, StoreError};
 
 /// Why the authorities stay as they are.
 #[derive(Debug, Error)]
@@ -75,6 +75,9 @@ pub enum AuthoritiesError {
     /// There is no fleet CA that could be replaced.
     #[error("this master has no fleet CA that it could use")]
     NoneHere,
+    /// The stations' lists cannot be read.
+    #[error("read by which authorities the stations are known")]
+    Read(#[from] ReadError),
     /// The store failed.
     #[error("store that the authorities changed")]
     Store(#[from] StoreError),
@@ -105,9 +108,6 @@ impl AuthoritiesError {
             Self::NoList(name) => Some(format!(
                 "make it where the root lies, and import it: `drover-enrol rotate-root --drop {name}`"
             )),
-            Self::Needed { need, .. } if need.is_never_seen_alone() => Some(
-                "wait until they were here, or say --force: cross-certificates let them in all the same".into(),
-            ),
             Self::Needed { .. } => Some(
                 "wait until `drover key authorities` shows that nobody needs it, or say --force".into(),
             ),
@@ -123,6 +123,7 @@ impl AuthoritiesError {
             | Self::NoFleetCa(_)
             | Self::OtherFleet(_)
             | Self::Authority(_)
+            | Self::Read(_)
             | Self::Store(_) => None,
         }
     }

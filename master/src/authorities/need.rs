@@ -16,34 +16,24 @@ pub struct Need {
     /// master goes on showing bring them back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub behind: Vec<MinionId>,
-    /// They were never here, so nobody knows what they trust.
+    /// They were never here, so nobody knows what they trust. What is in this list alone comes back by the
+    /// cross-certificates, and stands in no drop's way.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub never_seen: Vec<MinionId>,
     /// They hold certificates from it that have not ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<MinionId>,
-    /// Nothing that they have would be accepted any more.
+    /// They could not come back: nothing that they have would be accepted any more, or nothing would lead them from the
+    /// root that they trust to this master.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<MinionId>,
 }
 
 impl Need {
-    /// Whether nobody needs it.
+    /// Whether nobody is known to need it.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        self.behind.is_empty()
-            && self.never_seen.is_empty()
-            && self.holders.is_empty()
-            && self.lost.is_empty()
-    }
-
-    /// Whether it is needed, as far as anybody knows, by none but devices that were never here.
-    #[must_use]
-    pub fn is_never_seen_alone(&self) -> bool {
-        !self.never_seen.is_empty()
-            && self.behind.is_empty()
-            && self.holders.is_empty()
-            && self.lost.is_empty()
+        self.behind.is_empty() && self.holders.is_empty() && self.lost.is_empty()
     }
 
     /// In a sentence: who, and what becomes of them.
@@ -51,9 +41,8 @@ impl Need {
     pub fn told(&self) -> String {
         let parts = [
             (&self.behind, "devices that trust no other root"),
-            (&self.never_seen, "devices that were never here, so nobody knows what they trust"),
             (&self.holders, "devices that hold certificates from it"),
-            (&self.lost, "devices that have no certificate that would be accepted without it"),
+            (&self.lost, "devices that could not come back without it"),
         ];
         let told = parts.into_iter().filter(|(devices, _)| !devices.is_empty());
         let told = told.map(|(devices, what)| format!("{what} ({})", some(devices)));
@@ -66,7 +55,9 @@ impl Need {
 pub(super) struct WithoutRoot {
     /// The roots that remain.
     pub(super) roots: RootSet,
-    /// The stations whose authorities one of them certified.
+    /// Whether cross-certificates lead to one of them from each root that goes.
+    pub(super) has_way: bool,
+    /// The stations whose authorities one of them certified, each that is known by that name.
     pub(super) stations: BTreeSet<StationName>,
 }
 
@@ -80,9 +71,10 @@ impl WithoutRoot {
                 if sighting.last_seen.is_none() { &mut need.never_seen } else { &mut need.behind };
             list.push(entry.id.clone());
         }
-        if let Some(birth) = &entry.birth
-            && !self.stations.contains(&birth.station)
-        {
+        let is_left_behind = !self.has_way && !sighting.roots.meets(self.roots);
+        let is_refused =
+            entry.birth.as_ref().is_some_and(|birth| !self.stations.contains(&birth.station));
+        if is_left_behind || is_refused {
             need.lost.push(entry.id.clone());
         }
     }
@@ -142,6 +134,7 @@ mod tests {
     fn who_trusts_another_root_and_has_a_certified_station_needs_no_old_one() {
         let without = WithoutRoot {
             roots: RootSet::of(2),
+            has_way: true,
             stations: BTreeSet::from(["line-1".parse().unwrap()]),
         };
         let need = |entry: &Entry, sighting: &Sighting| {
@@ -152,10 +145,19 @@ mod tests {
         assert!(need(&device("a", "line-1"), &trusting(&[1, 2])).is_none());
         assert_eq!(need(&device("a", "line-1"), &trusting(&[1])).behind.len(), 1);
         assert_eq!(need(&device("a", "line-1"), &trusting(&[])).behind.len(), 1);
-        assert_eq!(need(&device("a", "line-1"), &Sighting::default()).never_seen.len(), 1);
+        let never_here = need(&device("a", "line-1"), &Sighting::default());
+        assert!(never_here.is_none(), "the cross-certificates bring it");
+        assert_eq!(never_here.never_seen.len(), 1);
+        let never_here = need(&device("a", "line-9"), &Sighting::default());
+        assert_eq!((never_here.is_none(), never_here.lost.len()), (false, 1));
         assert_eq!(need(&device("a", "line-9"), &trusting(&[2])).lost.len(), 1);
         let revoked = Entry { status: Status::Revoked, ..device("a", "line-9") };
         assert!(need(&revoked, &trusting(&[1])).is_none());
+        let without = WithoutRoot { has_way: false, ..without };
+        let mut left = Need::default();
+        without.add(&device("a", "line-1"), &Sighting::default(), &mut left);
+        without.add(&device("b", "line-1"), &trusting(&[2]), &mut left);
+        assert_eq!(left.lost, ["a".parse().unwrap()]);
     }
 
     #[test]

@@ -269,6 +269,27 @@ async fn a_fleet_ca_that_was_left_out_is_replaced_before_its_root_goes() {
     verify_master(&authorities.anchors(), &leaf, &shown, now()).unwrap_err();
 }
 
+#[tokio::test]
+async fn a_list_without_the_way_from_the_dropped_root_loses_who_knows_it_alone() {
+    let scene = Scene::new();
+    let authorities = scene.open();
+    let first = authorities.anchors().certificates()[0].clone();
+    authorities.import(&scene.rotate("1.json", &[]), RENEW_WITHIN).await.unwrap();
+    let second = authorities.anchors().certificates()[1].clone();
+    let list = SignedRootList::read(&scene.drop_root("root", "2.json")).unwrap();
+    assert!(changes::leads(&first, &list).unwrap());
+    let mut without = list.clone();
+    without.list.cross.retain(|der| !Certificate::read(der).unwrap().uris.is_empty());
+    assert!(!changes::leads(&first, &without).unwrap());
+
+    // A root further on, it leads over the one between.
+    authorities.import(&list.text, RENEW_WITHIN).await.unwrap();
+    authorities.drop_authority("root", false).await.unwrap();
+    authorities.import(&scene.rotate("3.json", &[]), RENEW_WITHIN).await.unwrap();
+    let list = SignedRootList::read(&scene.drop_root("root-2", "4.json")).unwrap();
+    assert!(changes::leads(&second, &list).unwrap() && changes::leads(&first, &list).unwrap());
+}
+
 #[test]
 fn a_fleet_ca_whose_key_cannot_be_opened_is_listed_all_the_same() {
     let scene = Scene::new();
