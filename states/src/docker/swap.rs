@@ -14,6 +14,10 @@ use super::spec::ContainerSpec;
 /// Lines of its log that a container leaves behind when it does not come up.
 const LOG_LINES: usize = 10;
 
+/// How often a container that a dead agent asked for is removed, and how long the engine has each time to finish it.
+const LEFTOVER_TRIES: u32 = 10;
+const LEFTOVER_PAUSE: Duration = Duration::from_millis(200);
+
 /// The name of a container that is made and not yet in its place.
 pub(super) fn next_name(name: &str) -> String {
     format!("{name}.drover-next")
@@ -99,13 +103,28 @@ impl Place<'_> {
     pub(super) async fn replace(&self, spec: &ContainerSpec) -> Result<Created, SwapError> {
         let next = next_name(self.name);
         // A container that cannot even be made is known before the old one is touched.
-        let created = self.engine.create(&next, spec.marked_body()).await?;
+        let created = self.make(&next, spec).await?;
         if let Err(error) = self.exchange(&next).await {
             self.restore().await?;
             return Err(error.into());
         }
         self.prove_or_put_back().await?;
         Ok(created)
+    }
+
+    /// Makes the new container. The engine may still be making one that an agent asked for before it died, and that
+    /// was not there yet when this one looked: it is removed as soon as it can be.
+    async fn make(&self, next: &str, spec: &ContainerSpec) -> Result<Created, EngineError> {
+        for _ in 0..LEFTOVER_TRIES {
+            match self.engine.create(next, spec.marked_body()).await {
+                Err(EngineError::Refused { status: 409, .. }) => {
+                    self.engine.remove(next).await?;
+                    tokio::time::sleep(LEFTOVER_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+        self.engine.create(next, spec.marked_body()).await
     }
 
     async fn exchange(&self, next: &str) -> Result<(), EngineError> {
