@@ -71,5 +71,8 @@ fn both_are_cut_off_where_the_policy_says_so_until_an_operator_accepts() {
     });
     fleet.stop_minion("twin");
     let _ = fleet.drover(&["key", "accept", "rfid-1"]).ok();
+    // It may have been told to stay away for a minute, which is longer than a test waits.
+    fleet.stop_minion("rfid-1");
+    fleet.start_minion("rfid-1");
     fleet.wait_connected(&["rfid-1"]);
 }
