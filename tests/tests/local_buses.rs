@@ -66,6 +66,21 @@ fn an_event_sent_while_the_master_is_away_arrives_later() {
 }
 
 #[test]
+fn a_program_that_ends_at_once_waits_for_an_agent_that_takes_its_event_later() {
+    let python = script("python", &[]);
+    let mut fleet = Fleet::connected(&["rfid-1"]);
+    fleet.stop_minion("rfid-1");
+    let socket = fleet.path("minions/rfid-1/run/events.ipc");
+    let _program = Daemon::start(
+        Path::new(&python),
+        [&example("send_event.py"), socket.to_str().unwrap(), "door/open", "{}"],
+        fleet.path("program.log"),
+    );
+    fleet.start_minion("rfid-1");
+    let _ = fleet.wait_events("drover/app/rfid-1/door/open", 1);
+}
+
+#[test]
 fn a_socket_lies_in_a_directory_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let fleet = Fleet::connected(&["rfid-1"]);
