@@ -2,6 +2,7 @@
 //! place and the nearest known key. `master.yml` and `minion.yml` are read by it.
 
 use std::{
+    borrow::Cow,
     fs, io,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,7 +14,7 @@ use thiserror::Error;
 
 use crate::{
     diagnostic::Diagnostic,
-    yaml::{Data, Entry, Node},
+    yaml::{Data, Entry, Node, Position},
 };
 
 /// The directory that is read where no other is named.
@@ -56,7 +57,18 @@ pub struct Settings<'a> {
     directory: &'a Path,
     text: &'a str,
     entries: &'a [Entry],
-    known: Vec<&'static str>,
+    /// Where the map begins, if it is there.
+    position: Option<Position>,
+    known: Vec<Cow<'static, str>>,
+}
+
+/// A text of a setting, or the file that it stands in.
+#[derive(Clone, PartialEq, Eq)]
+pub enum TextOrFile {
+    /// The text itself.
+    Text(String),
+    /// Where it is.
+    File(PathBuf),
 }
 
 impl<'a> Settings<'a> {
@@ -78,7 +90,8 @@ impl<'a> Settings<'a> {
                     .hint("write one `key: value` on each line"));
             }
         };
-        Ok(Self { directory, text, entries, known: Vec::new() })
+        let position = root.map(|root| root.position);
+        Ok(Self { directory, text, entries, position, known: Vec::new() })
     }
 
     /// The value of a key, read by `read`, which says what it wants where it cannot take what is there.
@@ -90,21 +103,95 @@ impl<'a> Settings<'a> {
         key: &'static str,
         read: impl FnOnce(&Node) -> Result<T, &'static str>,
     ) -> Result<Option<T>, Diagnostic> {
+        let Some(entry) = self.entry(key.into()) else { return Ok(None) };
+        read(&entry.node)
+            .map(Some)
+            .map_err(|wanted| self.wrong_at(entry, format!("`{key}` must be {wanted}")))
+    }
+
+    /// What stands under a key, and is known from now on.
+    fn entry(&mut self, key: Cow<'static, str>) -> Option<&'a Entry> {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
         self.known.push(key);
-        let Some(entry) = self.entries.iter().find(|entry| entry.key == key) else {
-            return Ok(None);
-        };
-        if entry.node.is_null() {
-            return Ok(None);
+        entry.filter(|entry| !entry.node.is_null())
+    }
+
+    fn wrong_at(&self, entry: &Entry, message: String) -> Diagnostic {
+        let position = entry.node.position;
+        Diagnostic::new(message).at(self.text, position.line, Some(position.column))
+    }
+
+    /// A text that may stand in a file of its own: `key`, or `key_file` with a path.
+    ///
+    /// # Errors
+    /// With the place, when it is no such thing, or when both are given.
+    pub fn text_or_file(&mut self, key: &'static str) -> Result<Option<TextOrFile>, Diagnostic> {
+        let directory = self.directory;
+        let (text, file) = (self.entry(key.into()), self.entry(format!("{key}_file").into()));
+        match (text, file) {
+            (None, None) => Ok(None),
+            (Some(_), Some(file)) => {
+                let wrong = self.wrong_at(file, format!("there are both `{key}` and `{key}_file`"));
+                Err(wrong.hint("one of the two is enough"))
+            }
+            (Some(entry), None) => match entry.node.as_str().filter(|text| !text.is_empty()) {
+                Some(text) => Ok(Some(TextOrFile::Text(text.to_owned()))),
+                None => Err(self.wrong_at(entry, format!("`{key}` must be a text; quote a number"))),
+            },
+            (None, Some(entry)) => match entry.node.as_str().filter(|path| !path.is_empty()) {
+                Some(path) => Ok(Some(TextOrFile::File(directory.join(path)))),
+                None => Err(self.wrong_at(entry, format!("`{key}_file` must be a path"))),
+            },
         }
-        read(&entry.node).map(Some).map_err(|wanted| {
-            let position = entry.node.position;
-            Diagnostic::new(format!("`{key}` must be {wanted}")).at(
-                self.text,
-                position.line,
-                Some(position.column),
-            )
+    }
+
+    /// The value of a key, read by `read`, which is given the file's text too and says the place of what it cannot take.
+    ///
+    /// # Errors
+    /// What `read` complains of.
+    pub fn parse<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&Node, &str) -> Result<T, Diagnostic>,
+    ) -> Result<Option<T>, Diagnostic> {
+        let entry = self.entry(key.into());
+        entry.map(|entry| read(&entry.node, self.text)).transpose()
+    }
+
+    /// The settings in the map that a key has, read by `read`. What it does not take is refused.
+    ///
+    /// # Errors
+    /// When the value is no map, or `read` complains.
+    pub fn map<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Settings<'_>) -> Result<T, Diagnostic>,
+    ) -> Result<Option<T>, Diagnostic> {
+        let directory = self.directory;
+        self.parse(key, |node, text| {
+            let mut settings = Settings::new(directory, text, Some(node))?;
+            let value = read(&mut settings)?;
+            settings.finish()?;
+            Ok(value)
         })
+    }
+
+    /// A complaint about the map as a whole.
+    #[must_use]
+    pub fn wrong(&self, message: impl Into<String>) -> Diagnostic {
+        let wrong = Diagnostic::new(message);
+        match self.position {
+            Some(position) => wrong.at(self.text, position.line, Some(position.column)),
+            None => wrong,
+        }
+    }
+
+    /// A yes or a no.
+    ///
+    /// # Errors
+    /// With the place, when it is neither.
+    pub fn flag(&mut self, key: &'static str) -> Result<Option<bool>, Diagnostic> {
+        self.take(key, |node| node.to_value().as_bool().ok_or("`true` or `false`"))
     }
 
     /// A text.
@@ -223,10 +310,11 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// With the place and the nearest known key.
     pub fn finish(self) -> Result<(), Diagnostic> {
-        match self.entries.iter().find(|entry| !self.known.contains(&entry.key.as_str())) {
+        let is_known = |entry: &&Entry| self.known.iter().any(|known| *known == entry.key);
+        match self.entries.iter().find(|entry| !is_known(entry)) {
             None => Ok(()),
             Some(entry) => {
-                let near = nearest(&entry.key, self.known.iter().copied());
+                let near = nearest(&entry.key, self.known.iter().map(|known| &**known));
                 Err(Diagnostic::new(format!("unknown key `{}`", entry.key))
                     .at(self.text, entry.position.line, Some(entry.position.column))
                     .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))))
@@ -322,6 +410,23 @@ mod tests {
         for wrong in ["loud", "", "info,loud", "=debug", "drover_proto=loud"] {
             assert!(log_level(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_text_stands_in_the_settings_or_in_a_file() {
+        let take = |text: &str| {
+            let root = crate::yaml::load_nodes(text).unwrap();
+            let mut settings = Settings::new(Path::new("/x"), text, root.as_ref()).unwrap();
+            let taken = settings.text_or_file("password").map_err(|wrong| wrong.to_string())?;
+            settings.finish().map_err(|wrong| wrong.to_string()).map(|()| taken)
+        };
+        assert!(take("") == Ok(None));
+        assert!(take("password: x y") == Ok(Some(TextOrFile::Text("x y".into()))));
+        assert!(take("password_file: p") == Ok(Some(TextOrFile::File("/x/p".into()))));
+        let both = take("password: x\npassword_file: p\n").err().unwrap();
+        assert!(both.starts_with("line 2:16: there are both"), "{both}");
+        assert!(take("password: 12\n").err().unwrap().contains("quote a number"));
+        assert!(take("pasword: x\n").err().unwrap().contains("did you mean `password`?"));
     }
 
     #[test]
