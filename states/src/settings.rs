@@ -136,7 +136,9 @@ impl<'a> Settings<'a> {
             }
             (Some(entry), None) => match entry.node.as_str().filter(|text| !text.is_empty()) {
                 Some(text) => Ok(Some(TextOrFile::Text(text.to_owned()))),
-                None => Err(self.wrong_at(entry, format!("`{key}` must be a text; quote a number"))),
+                None => {
+                    Err(self.wrong_at(entry, format!("`{key}` must be a text; quote a number")))
+                }
             },
             (None, Some(entry)) => match entry.node.as_str().filter(|path| !path.is_empty()) {
                 Some(path) => Ok(Some(TextOrFile::File(directory.join(path)))),
@@ -424,7 +426,7 @@ mod tests {
         assert!(take("password: x y") == Ok(Some(TextOrFile::Text("x y".into()))));
         assert!(take("password_file: p") == Ok(Some(TextOrFile::File("/x/p".into()))));
         let both = take("password: x\npassword_file: p\n").err().unwrap();
-        assert!(both.starts_with("line 2:16: there are both"), "{both}");
+        assert!(both.starts_with("line 2: there are both"), "{both}");
         assert!(take("password: 12\n").err().unwrap().contains("quote a number"));
         assert!(take("pasword: x\n").err().unwrap().contains("did you mean `password`?"));
     }
