@@ -66,6 +66,7 @@ pub struct Agent {
     /// master never misses the device.
     leaving: Option<Link>,
     settings: Settings,
+    stamps: Stamps,
     work: Work,
     /// The last failure to connect, which is logged once and not once a minute.
     last_failure: String,
@@ -150,6 +151,7 @@ impl Agent {
             shown_by_master: Vec::new(),
             leaving: None,
             settings,
+            stamps: Stamps::default(),
             work,
             last_failure,
             _lock: lock,
@@ -298,8 +300,9 @@ impl Agent {
         // The master has this connection for that one now.
         self.leaving = None;
         let Welcome { time, grains, scope, retires, protocol: _, acknowledged: _ } = welcome;
-        self.work.stamps = Stamps::from_welcome(time, Timestamp::now());
-        self.renewing.machine.handle_connected(scope, retires, self.work.stamps.now(), now());
+        self.stamps = Stamps::from_welcome(time, now());
+        let wall = self.stamps.at(Timestamp::now(), now());
+        self.renewing.machine.handle_connected(scope, retires, wall, now());
         self.take_retirement(retires);
         if scope == Scope::Renewal {
             return;
@@ -392,8 +395,8 @@ impl Agent {
         }
         let full = loop {
             let Some(permit) = link.room() else { break true };
-            let stamp = self.work.stamps.now();
-            match session.poll_transmit(&mut self.work.outbox, stamp, now()) {
+            let (now, wall) = (now(), self.stamps.at(Timestamp::now(), now()));
+            match session.poll_transmit(&mut self.work.outbox, wall, now) {
                 Some(frame) => permit.send(frame),
                 None => break false,
             }

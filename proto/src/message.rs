@@ -171,7 +171,7 @@ pub struct JobAccepted {
 pub struct OutboxEntry {
     /// Counts up from 1 within one boot. A number that is missing was dropped, and an event says so.
     pub number: u64,
-    /// The time on the minion's clock.
+    /// When it happened: the time that the minion takes for right as it sends this, less what has passed since.
     pub at: Timestamp,
     /// What it is.
     pub item: OutboxItem,

@@ -1,17 +1,21 @@
-//! What a minion keeps until its master has it: numbered, bounded, in memory as encoded frames. It lives across
+//! What a minion keeps until its master has it: numbered, bounded, in memory as encoded items. It lives across
 //! connections; [`crate::session::minion`] sends from it and acknowledges into it (docs/protocol.md §5).
+//!
+//! When an item happened is kept on the monotonic clock and becomes a time of day as it is sent: a device that boots in
+//! 1970 learns the time only when it connects.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::{
     codec::{self, MAX_FRAME},
     job::Return,
-    message::{FromMinion, OutboxEntry, OutboxEvent, OutboxItem},
+    message::{OutboxEvent, OutboxItem},
 };
 
 /// The path of the event that tells of what was dropped.
@@ -19,6 +23,9 @@ pub const DROPPED: &str = "outbox/dropped";
 
 /// The bytes that an outbox holds where nothing else is configured.
 pub const DEFAULT_LIMIT: usize = 4 << 20;
+
+/// The most that a frame has around its item: the names, a number of nine bytes and a time with nanoseconds.
+const FRAME: usize = 64;
 
 /// The outbox of one boot.
 #[derive(Debug)]
@@ -40,7 +47,24 @@ pub struct Outbox {
 #[derive(Debug)]
 struct Entry {
     number: u64,
-    frame: Bytes,
+    happened: Instant,
+    /// As it stands in the frame.
+    item: Bytes,
+}
+
+/// What of a frame goes before its item.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Head {
+    Outbox(Numbered),
+}
+
+#[derive(Serialize)]
+struct Numbered {
+    number: u64,
+    at: Timestamp,
+    /// Its place: one byte, the last.
+    item: (),
 }
 
 #[derive(Debug, Default)]
@@ -86,34 +110,38 @@ impl Outbox {
     ///
     /// An event that no frame can carry is dropped itself (`None`); of such a return the value is replaced by a
     /// sentence that says so, since somebody waits for it.
-    pub fn push(&mut self, item: OutboxItem, at: Timestamp) -> Option<u64> {
+    pub fn push(&mut self, item: OutboxItem, happened: Instant) -> Option<u64> {
         let is_return = matches!(item, OutboxItem::Return(_));
-        let number = self.last + 1;
-        let Some(frame) = fitting(item, number, at).filter(|frame| frame.len() <= self.limit)
-        else {
+        let Some(item) = fitting(item).filter(|item| item.len() + FRAME <= self.limit) else {
             self.dropped.count(is_return);
             return None;
         };
-        self.last = number;
-        self.make_room(frame.len());
-        self.size += frame.len();
+        self.last += 1;
+        let entry = Entry { number: self.last, happened, item };
+        self.make_room(entry.size());
+        self.size += entry.size();
         let queue = if is_return { &mut self.kept } else { &mut self.events };
-        queue.push_back(Entry { number, frame });
-        Some(number)
+        queue.push_back(entry);
+        Some(self.last)
     }
 
-    /// The first frame after `number`, and its own number. The gap, where there is one, is written down as the newest
-    /// entry when it is asked for.
-    pub fn next_after(&mut self, number: u64, now: Timestamp) -> Option<(u64, Bytes)> {
+    /// The frame of the first entry after `number`, and its own number. `wall` is the time of day at `now`. The gap,
+    /// where there is one, is written down as the newest entry when it is asked for.
+    pub fn next_after(
+        &mut self,
+        number: u64,
+        wall: Timestamp,
+        now: Instant,
+    ) -> Option<(u64, Bytes)> {
         self.write_gap(now);
-        let next = |queue: &VecDeque<Entry>| {
-            let entry = queue.get(queue.partition_point(|entry| entry.number <= number))?;
-            Some((entry.number, entry.frame.clone()))
-        };
-        match (next(&self.events), next(&self.kept)) {
-            (Some(event), Some(kept)) => Some(if event.0 < kept.0 { event } else { kept }),
+        let next = |queue| first_after(queue, number);
+        let entry = match (next(&self.events), next(&self.kept)) {
+            (Some(event), Some(kept)) => {
+                Some(if event.number < kept.number { event } else { kept })
+            }
             (event, kept) => event.or(kept),
-        }
+        }?;
+        Some((entry.number, entry.frame(wall, now)))
     }
 
     /// Lets go of everything up to `through`: the master's store has it.
@@ -126,7 +154,7 @@ impl Outbox {
         }
         for queue in [&mut self.events, &mut self.kept] {
             while let Some(entry) = queue.pop_front_if(|entry| entry.number <= through) {
-                self.size -= entry.frame.len();
+                self.size -= entry.size();
             }
         }
         self.gap.take_if(|gap| *gap <= through);
@@ -152,16 +180,22 @@ impl Outbox {
         self.len() == 0 && self.dropped.is_empty()
     }
 
-    /// The bytes of its frames.
+    /// The bytes of its frames, at most.
     #[must_use]
     pub const fn size(&self) -> usize {
         self.size
     }
 
+    /// The bytes that it holds before it drops anything.
+    #[must_use]
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
     fn make_room(&mut self, needed: usize) {
         while self.size + needed > self.limit {
             if let Some(entry) = self.events.pop_front() {
-                self.size -= entry.frame.len();
+                self.size -= entry.size();
                 self.dropped.events += 1;
                 continue;
             }
@@ -170,14 +204,14 @@ impl Outbox {
                 return;
             };
             if let Some(entry) = self.kept.remove(at) {
-                self.size -= entry.frame.len();
+                self.size -= entry.size();
                 self.dropped.returns += 1;
             }
         }
     }
 
     /// The gap entry may go over the limit: it is one, and small.
-    fn write_gap(&mut self, now: Timestamp) {
+    fn write_gap(&mut self, now: Instant) {
         if self.dropped.is_empty() || self.gap.is_some() {
             return;
         }
@@ -185,12 +219,33 @@ impl Outbox {
         let data = json!({ "count": events + returns, "returns": returns });
         let item = OutboxItem::Agent(OutboxEvent { path: DROPPED.to_owned(), data });
         self.last += 1;
-        let number = self.last;
-        let frame = encode(item, number, now);
-        self.size += frame.len();
-        self.kept.push_back(Entry { number, frame });
-        self.gap = Some(number);
+        let entry = Entry { number: self.last, happened: now, item: encode(&item) };
+        self.size += entry.size();
+        self.kept.push_back(entry);
+        self.gap = Some(self.last);
     }
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        self.item.len() + FRAME
+    }
+
+    fn frame(&self, wall: Timestamp, now: Instant) -> Bytes {
+        let age = SignedDuration::try_from(now.saturating_duration_since(self.happened));
+        let at = age.ok().and_then(|age| wall.checked_sub(age).ok()).unwrap_or(wall);
+        let head = Head::Outbox(Numbered { number: self.number, at, item: () });
+        let mut frame =
+            rmp_serde::to_vec_named(&head).expect("a number and a time have a MessagePack form");
+        frame.pop();
+        frame.extend_from_slice(&self.item);
+        debug_assert!(frame.len() <= self.size());
+        Bytes::from(frame)
+    }
+}
+
+fn first_after(queue: &VecDeque<Entry>, number: u64) -> Option<&Entry> {
+    queue.get(queue.partition_point(|entry| entry.number <= number))
 }
 
 impl Dropped {
@@ -207,14 +262,15 @@ impl Dropped {
     }
 }
 
-/// The item's frame, cut down where a master could not take it as it is. Sending it anyway would end the connection,
-/// on this one and on each one after it.
-fn fitting(item: OutboxItem, number: u64, at: Timestamp) -> Option<Bytes> {
-    let frame = codec::is_shallow(payload(&item)).then(|| encode(item.clone(), number, at));
-    let reason = match frame {
-        Some(frame) if frame.len() <= MAX_FRAME => return Some(frame),
-        Some(frame) => {
-            format!("its {} bytes are more than the {MAX_FRAME} of one message", frame.len())
+/// The encoded item, cut down where a master could not take it as it is. Sending it anyway would end the connection, on
+/// this one and on each one after it.
+fn fitting(item: OutboxItem) -> Option<Bytes> {
+    let encoded = codec::is_shallow(payload(&item)).then(|| encode(&item));
+    let reason = match encoded {
+        Some(encoded) if encoded.len() + FRAME <= MAX_FRAME => return Some(encoded),
+        Some(encoded) => {
+            let size = encoded.len() + FRAME;
+            format!("its {size} bytes are more than the {MAX_FRAME} of one message")
         }
         None => format!("its data is nested deeper than {} levels", codec::MAX_VALUE_DEPTH),
     };
@@ -222,7 +278,7 @@ fn fitting(item: OutboxItem, number: u64, at: Timestamp) -> Option<Bytes> {
         OutboxItem::Return(Return { jid, fun, value: _, retcode }) => {
             let value = Value::from(format!("the return cannot be sent: {reason}"));
             let retcode = if retcode == 0 { 1 } else { retcode };
-            Some(encode(OutboxItem::Return(Return { jid, fun, value, retcode }), number, at))
+            Some(encode(&OutboxItem::Return(Return { jid, fun, value, retcode })))
         }
         OutboxItem::Beacon(_)
         | OutboxItem::App(_)
@@ -241,9 +297,8 @@ const fn payload(item: &OutboxItem) -> &Value {
     }
 }
 
-fn encode(item: OutboxItem, number: u64, at: Timestamp) -> Bytes {
-    codec::encode(&FromMinion::Outbox(OutboxEntry { number, at, item }))
-        .expect("every outbox entry has a MessagePack form")
+fn encode(item: &OutboxItem) -> Bytes {
+    codec::encode(item).expect("every outbox item has a MessagePack form")
 }
 
 #[cfg(test)]

@@ -288,7 +288,7 @@ impl Minion {
             while let Some(event) = session.poll_event() {
                 if let Event::Job(job) = event {
                     session.accept_job(JobAccepted { jid: job.jid.clone(), behind: 0 });
-                    outbox.push(OutboxItem::Return(answer(job)), Timestamp::now());
+                    outbox.push(OutboxItem::Return(answer(job)), now());
                     self.tally.answered.fetch_add(1, Ordering::Relaxed);
                 }
             }

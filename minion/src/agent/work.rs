@@ -20,7 +20,7 @@ use tokio::{
     task::{self, AbortHandle, JoinError, JoinSet},
 };
 
-use super::{now, stamps::Stamps, until};
+use super::{now, until};
 use crate::{
     device::Device,
     error_chain,
@@ -55,7 +55,6 @@ pub(super) struct Work {
     undelivered: VecDeque<(u64, JobId)>,
     pub(super) outbox: Outbox,
     pub(super) fetches: Fetches,
-    pub(super) stamps: Stamps,
     /// For the session: where jobs stand.
     pub(super) told: VecDeque<JobAccepted>,
     /// For the session: the device's own grains are others than the master knows.
@@ -87,7 +86,6 @@ impl Work {
             bus,
             undelivered: VecDeque::new(),
             fetches: Fetches::default(),
-            stamps: Stamps::default(),
             told: VecDeque::new(),
             grains_changed: false,
             ending: false,
@@ -286,13 +284,13 @@ impl Work {
         if self.undelivered.iter().any(|(_, waiting)| *waiting == jid) {
             return;
         }
-        if let Some(number) = self.outbox.push(OutboxItem::Return(returned), self.stamps.now()) {
+        if let Some(number) = self.outbox.push(OutboxItem::Return(returned), now()) {
             self.undelivered.push_back((number, jid));
         }
     }
 
     fn queue(&mut self, item: OutboxItem) {
-        self.outbox.push(item, self.stamps.now());
+        self.outbox.push(item, now());
     }
 }
 

@@ -2,11 +2,23 @@
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::{codec::decode, message::Progress};
+use std::{sync::LazyLock, time::Duration};
 
-fn at() -> Timestamp {
+use super::*;
+use crate::{
+    codec::decode,
+    message::{FromMinion, OutboxEntry, Progress},
+};
+
+fn wall() -> Timestamp {
     "2026-11-23T02:37:05Z".parse().unwrap()
+}
+
+/// When everything happens that does not say otherwise.
+fn at() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "virtual time begins at some instant")]
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *START
 }
 
 fn event(size: usize) -> OutboxItem {
@@ -28,7 +40,7 @@ fn entry(frame: &[u8]) -> OutboxEntry {
 fn drain(outbox: &mut Outbox) -> Vec<OutboxEntry> {
     let mut after = 0;
     let mut entries = Vec::new();
-    while let Some((number, frame)) = outbox.next_after(after, at()) {
+    while let Some((number, frame)) = outbox.next_after(after, wall(), at()) {
         let entry = entry(&frame);
         assert_eq!(entry.number, number);
         entries.push(entry);
@@ -104,7 +116,7 @@ fn a_return_that_no_frame_can_carry_says_so_instead() {
         })
         .collect();
     insta::assert_snapshot!(shown.join("\n"), @r#"
-    1 "the return cannot be sent: its 1048691 bytes are more than the 1048576 of one message"
+    1 "the return cannot be sent: its 1048709 bytes are more than the 1048576 of one message"
     3 "the return cannot be sent: its data is nested deeper than 56 levels"
     Agent(OutboxEvent { path: "outbox/dropped", data: Object {"count": Number(1), "returns": Number(0)} })
     "#);
@@ -120,6 +132,31 @@ fn the_deepest_value_that_is_taken_can_be_read() {
     outbox.push(given(deep.clone(), 0), at());
     let entries = drain(&mut outbox);
     assert!(matches!(&entries[0].item, OutboxItem::Return(given) if given.value == deep));
+}
+
+#[test]
+fn what_happened_before_the_clock_was_right_is_told_with_the_right_time() {
+    let mut outbox = Outbox::default();
+    outbox.push(event(1), at());
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    outbox.push(given(true.into(), 0), at() + minutes(4));
+    let connected = at() + minutes(10);
+    let (_, frame) = outbox.next_after(0, wall(), connected).unwrap();
+    assert_eq!(entry(&frame).at.to_string(), "2026-11-23T02:27:05Z");
+    let (_, frame) = outbox.next_after(1, wall(), connected).unwrap();
+    assert_eq!(entry(&frame).at.to_string(), "2026-11-23T02:31:05Z");
+}
+
+#[test]
+fn a_frame_put_together_is_the_frame_of_its_message() {
+    let mut outbox = Outbox::default();
+    outbox.last = u64::MAX - 1;
+    outbox.push(event(3), at());
+    let wall: Timestamp = "2026-11-23T02:37:05.123456789Z".parse().unwrap();
+    let (number, frame) = outbox.next_after(0, wall, at()).unwrap();
+    let whole = OutboxEntry { number, at: wall, item: event(3) };
+    assert_eq!(frame, codec::encode(&FromMinion::Outbox(whole)).unwrap());
+    assert!(frame.len() <= outbox.size(), "the bound counts the longest head");
 }
 
 proptest! {

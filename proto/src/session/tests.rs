@@ -255,7 +255,7 @@ fn a_minion_in_a_session_for_renewal_asks_for_a_certificate_and_keeps_the_rest()
     let now = pair::start();
     let (mut master, welcome) = established_for(Scope::Renewal, now);
     let mut outbox = Outbox::default();
-    outbox.push(pair::event("kept"), pair::wall());
+    outbox.push(pair::event("kept"), now);
     let (mut session, welcome) = greeting(now).handle_frame(&mut outbox, &welcome, now).unwrap();
     assert_eq!((welcome.scope, session.scope()), (Scope::Renewal, Scope::Renewal));
     session.accept_job(JobAccepted { jid: job(1).jid, behind: 0 });

@@ -204,7 +204,7 @@ impl Established {
     ) -> Option<Bytes> {
         match self.next_message(wall, now) {
             Some(message) => Some(encode(&message)),
-            None => self.next_entry(outbox, wall),
+            None => self.next_entry(outbox, wall, now),
         }
     }
 
@@ -272,11 +272,11 @@ impl Established {
         None
     }
 
-    fn next_entry(&mut self, outbox: &mut Outbox, wall: Timestamp) -> Option<Bytes> {
+    fn next_entry(&mut self, outbox: &mut Outbox, wall: Timestamp, now: Instant) -> Option<Bytes> {
         if self.in_flight.len() >= OUTBOX_WINDOW || self.scope == Scope::Renewal {
             return None;
         }
-        let (number, frame) = outbox.next_after(self.sent, wall)?;
+        let (number, frame) = outbox.next_after(self.sent, wall, now)?;
         self.sent = number;
         self.in_flight.push_back(number);
         Some(frame)

@@ -160,7 +160,7 @@ impl Pair {
     }
 
     pub(super) fn push(&mut self, text: &str) -> Option<u64> {
-        self.outbox.push(event(text), wall())
+        self.outbox.push(event(text), self.now)
     }
 
     pub(super) fn queue_job(&mut self, job: Job) {
@@ -378,7 +378,7 @@ impl Pair {
                                 let value = Value::Bool(true);
                                 let given =
                                     Return { jid: job.jid, fun: job.fun, value, retcode: 0 };
-                                self.outbox.push(OutboxItem::Return(given), wall());
+                                self.outbox.push(OutboxItem::Return(given), now);
                             }
                         }
                         minion::Event::Kill(_) => {}
@@ -402,7 +402,7 @@ impl Pair {
     fn outbox_numbers(&mut self) -> BTreeSet<u64> {
         let mut numbers = BTreeSet::new();
         let mut after = 0;
-        while let Some((number, _)) = self.outbox.next_after(after, wall()) {
+        while let Some((number, _)) = self.outbox.next_after(after, wall(), self.now) {
             numbers.insert(number);
             after = number;
         }
