@@ -2,21 +2,34 @@
 //! [`Feed`] says what goes when, [`Sink`] is where it goes, [`Health`] what is told of it, [`BridgeTask`] the loop.
 
 mod config;
+mod credentials;
 mod elasticsearch;
 mod feed;
 mod file;
+mod filter;
 mod health;
+mod http;
 mod routes;
+mod sample;
+mod shape;
 mod sink;
 mod status;
 mod task;
+mod template;
+mod tls;
 
-pub use config::{Bridge, Filter, read};
+pub use config::{Bridge, read};
+pub use credentials::{Secret, SecretError, Shown};
 pub use elasticsearch::{AnswerError, ElasticsearchError, ElasticsearchSink, IndexName};
-pub use feed::{Dead, Feed, Item, Limits, Verdict};
-pub use file::{FileSink, FileSinkError, LastLine};
+pub use feed::{Dead, Feed, Limits};
+pub use file::{FileError, FileSink};
+pub use filter::{Filter, GrainsOf};
 pub use health::{Announcement, Health};
 pub use routes::routes;
-pub use sink::{Sink, SinkError};
+pub use sample::Sample;
+pub use shape::Shape;
+pub use sink::{Failure, Form, Item, News, Quiet, Sink, SinkError, Verdict};
 pub use status::{BridgeHandle, BridgeStatus};
 pub use task::{BridgeStopped, BridgeTask};
+pub use template::Template;
+pub use tls::{Address, ConnectError, Stream, TlsConfig, TlsError, Trouble, connect};

@@ -1,17 +1,13 @@
-//! The `bridges` key: a list of maps, each with a name and a type.
+//! The `bridges` key: a list of maps, each with a name, a type, what every bridge has, and its sink's own keys.
 
-use drover_proto::event::Event;
+use std::num::NonZeroU32;
+
 use drover_states::{
     diagnostic::Diagnostic,
     yaml::{Data, Node},
 };
-use hyper::Uri;
 
-use super::{
-    elasticsearch::{ElasticsearchSink, IndexName},
-    feed::Limits,
-    sink::Sink,
-};
+use super::{feed::Limits, filter::Filter, sample::Sample, sink::Sink};
 use crate::config::Section;
 
 /// The longest name.
@@ -21,24 +17,20 @@ const LONGEST_NAME: usize = 64;
 pub struct Bridge {
     /// Its name: its cursor and its events go by it.
     pub name: String,
+    /// Whether it runs. One that does not keeps its cursor, and holds nothing back in the log.
+    pub is_enabled: bool,
     /// Where events go.
     pub sink: Sink,
     /// Which do.
     pub filter: Filter,
+    /// How large a share of those.
+    pub sample: Sample,
+    /// How many events a second at most.
+    pub rate: Option<NonZeroU32>,
+    /// The grains that are added to each event.
+    pub grains: Vec<String>,
     /// How many at once.
     pub limits: Limits,
-}
-
-/// Globs on tags; without any, every event is meant.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter(Vec<String>);
-
-impl Filter {
-    /// Whether an event is meant.
-    #[must_use]
-    pub fn takes(&self, event: &Event) -> bool {
-        self.0.is_empty() || self.0.iter().any(|glob| event.tag.matches(glob))
-    }
 }
 
 /// Reads the `bridges` key.
@@ -69,35 +61,30 @@ fn bridge(section: &Section, node: &Node) -> Result<Bridge, Diagnostic> {
     let missing = |key| section.wrong(node, format!("the bridge has no `{key}`"));
     let name = settings.take("name", name)?.ok_or_else(|| missing("name"))?;
     let kind = settings.text("type")?.ok_or_else(|| missing("type"))?;
-    let filter = Filter(settings.take("filter", texts)?.unwrap_or_default());
     let kept = Limits::default();
-    let limits = Limits {
-        events: settings.count("batch_events")?.unwrap_or(kept.events),
-        bytes: settings
-            .size("batch_bytes")?
-            .map_or(kept.bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-        delay: settings.duration("batch_delay")?.unwrap_or(kept.delay),
-    };
-    let sink = match kind.as_str() {
-        "file" => {
-            let path = settings.path("path")?;
-            Sink::file(path.ok_or_else(|| missing("path"))?)
-        }
-        "elasticsearch" => {
-            let hosts = settings.take("hosts", hosts)?.ok_or_else(|| missing("hosts"))?;
-            let index =
-                settings.take("index", |node| IndexName::new(node.as_str().unwrap_or_default()))?;
-            let index = index.ok_or_else(|| missing("index"))?;
-            Sink::Elasticsearch(Box::new(ElasticsearchSink::new(hosts, index)))
-        }
-        other => {
-            return Err(section
-                .wrong(node, format!("there is no bridge type `{other}`"))
-                .hint("there are `file` and `elasticsearch`"));
-        }
+    let bridge = Bridge {
+        name,
+        is_enabled: settings.flag("enabled")?.unwrap_or(true),
+        filter: settings.parse("filter", Filter::read)?.unwrap_or_default(),
+        sample: settings.parse("sample", Sample::read)?.unwrap_or_default(),
+        rate: settings.count::<u32>("rate")?.and_then(NonZeroU32::new),
+        grains: settings.take("grains", grains)?.unwrap_or_default(),
+        limits: Limits {
+            events: settings.count("batch_events")?.unwrap_or(kept.events),
+            bytes: settings
+                .size("batch_bytes")?
+                .map_or(kept.bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            delay: settings.duration("batch_delay")?.unwrap_or(kept.delay),
+        },
+        sink: Sink::read(&kind, &mut settings)?,
     };
     settings.finish()?;
-    Ok(Bridge { name, sink, filter, limits })
+    Ok(bridge)
+}
+
+/// A complaint about a part of the configuration; the file's name is added by whoever knows it.
+pub(super) fn wrong(node: &Node, text: &str, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::new(message).at(text, node.position.line, Some(node.position.column))
 }
 
 fn name(node: &Node) -> Result<String, &'static str> {
@@ -108,7 +95,8 @@ fn name(node: &Node) -> Result<String, &'static str> {
     if is_valid { Ok(name.to_owned()) } else { Err("1 to 64 of A-Z a-z 0-9 . _ -") }
 }
 
-fn texts(node: &Node) -> Result<Vec<String>, &'static str> {
+/// A text, or a list of them.
+pub(super) fn texts(node: &Node) -> Result<Vec<String>, &'static str> {
     const WANTED: &str = "a glob on tags, or a list of them";
     match &node.data {
         Data::Scalar(_) => Ok(vec![node.as_str().ok_or(WANTED)?.to_owned()]),
@@ -119,30 +107,8 @@ fn texts(node: &Node) -> Result<Vec<String>, &'static str> {
     }
 }
 
-fn hosts(node: &Node) -> Result<Vec<Uri>, &'static str> {
-    const WANTED: &str = "an address such as `http://127.0.0.1:9200`, or a list of them";
-    const NO_TLS: &str = "`http://` addresses: the bridge speaks no TLS, put a local proxy that does before a server \
-                          that wants it";
-    const NO_PASSWORD: &str = "addresses without a user or password: put a local proxy that adds them before a server \
-                               that wants them";
-    let addresses = texts(node).map_err(|_| WANTED)?;
-    if addresses.is_empty() {
-        return Err(WANTED);
-    }
-    let host = |address: &String| {
-        let host: Uri = address.parse().map_err(|_| WANTED)?;
-        match host.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(NO_TLS),
-            Some(_) | None => return Err(WANTED),
-        }
-        let authority = host.authority().ok_or(WANTED)?;
-        if authority.as_str().contains('@') {
-            return Err(NO_PASSWORD);
-        }
-        if host.query().is_some() { Err(WANTED) } else { Ok(host) }
-    };
-    addresses.iter().map(host).collect()
+fn grains(node: &Node) -> Result<Vec<String>, &'static str> {
+    texts(node).map_err(|_| "a list of grains' names")
 }
 
 #[cfg(test)]
@@ -174,7 +140,6 @@ mod tests {
         let kinds: Vec<_> =
             bridges.iter().map(|bridge| (&*bridge.name, bridge.sink.kind())).collect();
         assert_eq!(kinds, [("log", "file"), ("elk", "elasticsearch")]);
-        assert_eq!(bridges[0].filter, Filter(vec!["drover/job/*".into()]));
         assert_eq!(bridges[1].limits.events, 50);
     }
 
@@ -191,7 +156,7 @@ mod tests {
         assert_snapshot!(wrong("bridges: [{name: a, type: soap}]\n"), @r"
     /x/master.yml:1:11: there is no bridge type `soap`
         1 | bridges: [{name: a, type: soap}]
-    hint: there are `file` and `elasticsearch`
+    hint: there are `elasticsearch` and `file`
     ");
         assert_snapshot!(wrong("bridges: [{name: a, type: file, path: x, index: y}]\n"), @r"
     /x/master.yml:1:42: unknown key `index`

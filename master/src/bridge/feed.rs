@@ -10,6 +10,8 @@ use std::{
 use drover_proto::event::Event;
 use serde_json::Value;
 
+use super::sink::{Form, Item, Verdict};
+
 /// The first pause after a failure; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause: a server that is back is not left waiting.
@@ -32,26 +34,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self { events: 500, bytes: 4 << 20, delay: Duration::from_millis(500) }
     }
-}
-
-/// An event on its way.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Item {
-    /// The event.
-    pub event: Arc<Event>,
-    /// Whether its payload goes as text, because the sink refused its shape.
-    pub is_plain: bool,
-}
-
-/// What a sink says of one event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is there, durably.
-    Done,
-    /// Try again.
-    Later(String),
-    /// Never, in this form.
-    Refused(String),
 }
 
 /// An event that was refused in every form.
@@ -130,7 +112,12 @@ impl Feed {
             if is_meant(&event) {
                 self.bytes += weight(&event);
                 self.since.get_or_insert(now);
-                self.waiting.push_back(Item { event, is_plain: false });
+                self.waiting.push_back(Item {
+                    event,
+                    grains: Arc::default(),
+                    form: Form::Whole,
+                    is_retry: false,
+                });
             }
         }
     }
@@ -162,8 +149,8 @@ impl Feed {
                     self.sending.push(item);
                 }
                 // The payload's shape may be at fault; as text it has none.
-                Verdict::Refused(_) if !item.is_plain => {
-                    item.is_plain = true;
+                Verdict::Refused(_) if item.form == Form::Whole => {
+                    item.form = Form::Text;
                     self.sending.push(item);
                 }
                 Verdict::Refused(reason) => {
@@ -355,7 +342,7 @@ mod tests {
         batch(&mut feed, now);
         feed.handle_verdicts(vec![Verdict::Done, refused(), refused(), Verdict::Done], now);
         let again = feed.poll_transmit(now).unwrap();
-        assert!(again.iter().all(|item| item.is_plain), "at once, in the other form");
+        assert!(again.iter().all(|item| item.form == Form::Text), "at once, in the other form");
         feed.handle_verdicts(vec![Verdict::Done, refused()], now);
         assert_eq!(feed.poll_dead().unwrap().event.seq, 3);
         assert_eq!(feed.settled(), 4, "a dead one holds up nothing");
@@ -381,7 +368,7 @@ mod tests {
         feed.handle_too_large("413", now);
         assert_eq!(batch(&mut feed, now), [1]);
         feed.handle_too_large("413", now);
-        assert!(feed.poll_transmit(now).unwrap()[0].is_plain);
+        assert!(feed.poll_transmit(now).unwrap()[0].form == Form::Text);
         feed.handle_too_large("413", now);
         assert_eq!(feed.poll_dead().unwrap().event.seq, 1);
         assert_eq!(batch(&mut feed, now + Duration::from_secs(1)).first(), Some(&2));

@@ -1,103 +1,204 @@
-//! Where a bridge's events go: the closed set of sinks.
+//! Where a bridge's events go: the closed set of sinks, and what every one of them is given and answers. A sink reads its
+//! own keys, and takes batches of [`Item`]s; [`super::feed`] decides which, when and how often.
 
 use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
+use drover_proto::event::Event;
+use drover_states::{diagnostic::Diagnostic, settings::Settings};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::{
     elasticsearch::{ElasticsearchError, ElasticsearchSink},
-    feed::{Item, Verdict},
-    file::{FileSink, FileSinkError, LastLine},
+    file::{FileError, FileSink},
 };
-use crate::store::{ReadError, Store};
+
+/// The types that `type:` may name, for people.
+const KINDS: &str = "`elasticsearch` and `file`";
+
+/// An event on its way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// The event.
+    pub event: Arc<Event>,
+    /// Those of its minion's grains that the bridge adds (`grains:`), as the registry has them now. Empty without a minion.
+    pub grains: Arc<Map<String, Value>>,
+    /// How its payload goes.
+    pub form: Form,
+    /// Whether it may have been sent before.
+    pub is_retry: bool,
+}
+
+/// How an event's payload goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    Whole,
+    /// As text, because the sink refused its shape.
+    Text,
+}
+
+/// What a sink says of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is there, durably.
+    Done,
+    /// Try again.
+    Later(String),
+    /// Never, in this form.
+    Refused(String),
+}
+
+/// What to do with a batch that was not taken as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The server is away: the batch is tried again, each time after a longer pause.
+    Away,
+    /// The server refuses us, or the place that was configured: somebody must do something. The bridge pauses and says
+    /// so, and tries again slowly.
+    Denied,
+    /// The batch is too large: halves go.
+    TooLarge,
+}
+
+/// How long nothing has been on its way, as housekeeping needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quiet {
+    /// Since a request ended without an answer (or the master started): the server may still be carrying it out. `None`
+    /// where there was none.
+    pub since_ambiguous: Option<Duration>,
+}
+
+/// What a sink did by itself: it becomes the event `drover/bridge/<name>/<what>`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct News {
+    /// The last part of the event's tag.
+    pub what: &'static str,
+    /// Its data.
+    pub data: Value,
+}
 
 /// A place for events.
 pub enum Sink {
-    /// Lines of JSON.
-    File(Arc<Mutex<FileSink>>),
     /// Documents.
-    Elasticsearch(Box<ElasticsearchSink>),
+    Elasticsearch(Arc<ElasticsearchSink>),
+    /// Lines in a file.
+    File(FileSink),
 }
 
-/// Why a sink took nothing. All but the last are tried again.
+/// Why a batch was not taken, or not known to be.
 #[derive(Debug, Error)]
 pub enum SinkError {
-    /// The file.
-    #[error(transparent)]
-    File(#[from] FileSinkError),
     /// The cluster.
     #[error(transparent)]
     Elasticsearch(#[from] ElasticsearchError),
-    /// The log.
+    /// The file.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    File(#[from] FileError),
+}
+
+impl SinkError {
+    /// What to do.
+    #[must_use]
+    pub const fn failure(&self) -> Failure {
+        match self {
+            Self::Elasticsearch(error) => error.failure(),
+            Self::File(_) => Failure::Away,
+        }
+    }
 }
 
 impl Sink {
-    /// Lines of JSON in a file.
-    #[must_use]
-    pub fn file(path: PathBuf) -> Self {
-        Self::File(Arc::new(Mutex::new(FileSink::new(path))))
+    /// Reads the keys of a type.
+    ///
+    /// # Errors
+    /// With the place of what cannot be used.
+    pub fn read(kind: &str, settings: &mut Settings<'_>) -> Result<Self, Diagnostic> {
+        Ok(match kind {
+            "elasticsearch" => Self::Elasticsearch(Arc::new(ElasticsearchSink::read(settings)?)),
+            "file" => Self::File(FileSink::read(settings)?),
+            other => {
+                let message = format!("there is no bridge type `{other}`");
+                return Err(settings.wrong(message).hint(format!("there are {KINDS}")));
+            }
+        })
     }
 
     /// Its name in the configuration.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::File(_) => "file",
             Self::Elasticsearch(_) => "elasticsearch",
+            Self::File(_) => "file",
         }
     }
 
-    /// Takes a batch; returns a verdict for each event, once those that are done are durable.
+    /// How many batches it takes at once. 1 keeps the order.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        match self {
+            Self::Elasticsearch(sink) => sink.in_flight(),
+            Self::File(_) => 1,
+        }
+    }
+
+    /// Takes a batch, beside up to [`Self::in_flight`] others; returns a verdict for each item, in order, once those that
+    /// are done are durable.
     ///
     /// # Errors
     /// When it took none, or it is not known which; the same batch may be sent again.
-    pub async fn deliver(
-        &mut self,
-        items: &[Item],
-        store: &Store,
-    ) -> Result<Vec<Verdict>, SinkError> {
+    pub async fn deliver(&self, items: &[Item]) -> Result<Vec<Verdict>, SinkError> {
         match self {
             Self::Elasticsearch(sink) => Ok(sink.deliver(items).await?),
-            Self::File(sink) => {
-                let last = on_file(sink, FileSink::last_line).await?;
-                let there = there_already(last, items, store).await?;
-                let events: Vec<_> =
-                    items.iter().skip(there).map(|item| item.event.clone()).collect();
-                on_file(sink, move |sink| sink.append(&events)).await?;
-                Ok(vec![Verdict::Done; items.len()])
-            }
+            Self::File(sink) => Ok(sink.deliver(items).await?),
         }
     }
-}
 
-/// How many of these events the file has: those up to its last line, if that is a line of this log. A master that was
-/// killed after it wrote and before its cursor moved comes here with events that are there.
-async fn there_already(
-    last: Option<LastLine>,
-    items: &[Item],
-    store: &Store,
-) -> Result<usize, ReadError> {
-    let Some(last) = last else { return Ok(0) };
-    let there = items.iter().take_while(|item| item.event.seq <= last.seq).count();
-    if there == 0 {
-        return Ok(0);
+    /// What the other side is found to be, once it is.
+    #[must_use]
+    pub fn server(&self) -> Option<String> {
+        match self {
+            Self::Elasticsearch(sink) => sink.server(),
+            Self::File(_) => None,
+        }
     }
-    let same: Option<Arc<_>> = store.events(last.seq - 1, 1).await?.into_iter().next();
-    let is_same = same.is_some_and(|event| (event.seq, event.id) == (last.seq, last.id));
-    Ok(if is_same { there } else { 0 })
-}
 
-/// Works on a file on a thread that may block.
-async fn on_file<T: Send + 'static>(
-    sink: &Arc<Mutex<FileSink>>,
-    work: impl FnOnce(&mut FileSink) -> T + Send + 'static,
-) -> T {
-    let sink = sink.clone();
-    let work = move || work(&mut sink.lock().unwrap_or_else(PoisonError::into_inner));
-    tokio::task::spawn_blocking(work).await.expect("writing a file does not panic")
+    /// Whether it asks for its upkeep; it is given soon, once nothing is on its way.
+    #[must_use]
+    pub const fn wants_upkeep(&self, _now: Instant) -> bool {
+        match self {
+            Self::Elasticsearch(_) | Self::File(_) => false,
+        }
+    }
+
+    /// Keeps its place in order, with nothing on its way.
+    ///
+    /// # Errors
+    /// When that failed; it asks for it again.
+    #[expect(clippy::unused_async, reason = "sinks with housekeeping talk to a server")]
+    pub async fn upkeep(&self, _quiet: Quiet) -> Result<Vec<News>, SinkError> {
+        match self {
+            Self::Elasticsearch(_) | Self::File(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether what it is sent twice is there once.
+    #[must_use]
+    pub const fn is_idempotent(&self) -> bool {
+        match self {
+            Self::Elasticsearch(_) => true,
+            Self::File(_) => false,
+        }
+    }
+
+    /// The cursor was set back: what comes next may be there already, and is wanted once more.
+    pub fn handle_replay(&self) {
+        match self {
+            Self::Elasticsearch(_) => {}
+            Self::File(sink) => sink.handle_replay(),
+        }
+    }
 }

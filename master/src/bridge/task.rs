@@ -17,10 +17,11 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    config::{Bridge, Filter},
-    feed::{Feed, Verdict},
+    config::Bridge,
+    feed::Feed,
+    filter::Filter,
     health::{Announcement, Health},
-    sink::{Sink, SinkError},
+    sink::{Failure, Sink, SinkError, Verdict},
     status::{BridgeHandle, Progress},
 };
 use crate::{
@@ -74,7 +75,7 @@ impl BridgeTask {
     /// # Errors
     /// When the store cannot be read.
     pub fn new(store: Store, bridge: Bridge) -> Result<(BridgeHandle, Self), BridgeStopped> {
-        let Bridge { name, sink, filter, limits } = bridge;
+        let Bridge { name, sink, filter, limits, .. } = bridge;
         let failed = |source| BridgeStopped::Read { bridge: name.clone(), source };
         let saved = match store.cursor(&cursor(&name)).map_err(failed)? {
             Some(saved) => saved,
@@ -117,7 +118,7 @@ impl BridgeTask {
             tokio::select! {
                 () = timer => {}
                 changed = newer.changed(), if self.feed.wants_events() => {
-                    changed.map_err(|_| StoreError)?;
+                    changed.map_err(|_| StoreError::Failed)?;
                 }
             }
         }
@@ -135,14 +136,14 @@ impl BridgeTask {
         if first.seq > after + 1 {
             self.missed(after + 1, first.seq - 1).await?;
         }
-        self.feed.handle_events(events, |event| self.filter.takes(event), now());
+        self.feed.handle_events(events, |event| self.filter.takes(event, &|_| None), now());
         Ok(true)
     }
 
     /// Sends a batch, if one is due; whether one was.
     async fn send(&mut self) -> Result<bool, BridgeStopped> {
         let Some(items) = self.feed.poll_transmit(now()) else { return Ok(false) };
-        let delivered = timeout(PATIENCE, self.sink.deliver(items, &self.store)).await;
+        let delivered = timeout(PATIENCE, self.sink.deliver(items)).await;
         let sent = items.len();
         match delivered {
             Ok(Ok(verdicts)) => {
@@ -158,9 +159,7 @@ impl BridgeTask {
                     None => self.succeeded(),
                 }
             }
-            Ok(Err(SinkError::Elasticsearch(error)))
-                if matches!(error, super::ElasticsearchError::TooLarge { .. }) =>
-            {
+            Ok(Err(error)) if error.failure() == Failure::TooLarge => {
                 self.feed.handle_too_large(&error.to_string(), now());
             }
             Ok(Err(error)) => {
@@ -255,7 +254,7 @@ impl BridgeTask {
         error!(bridge = self.name, from, to, "events were removed before they could be delivered");
         self.append(
             "missed",
-            json!({"from": from, "to": to, "hint": "raise `event_age` or `event_bytes`"}),
+            json!({"from": from, "to": to, "hint": "raise `events: {undelivered_max_bytes: …}`"}),
         )
         .await
     }

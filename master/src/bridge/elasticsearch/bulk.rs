@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::document::{IndexName, document};
-use crate::bridge::feed::{Item, Verdict};
+use crate::bridge::sink::{Item, Verdict};
 
 /// A reason is for people; a server may send a stack trace.
 const LONGEST_REASON: usize = 500;
 
 /// An answer that is none.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum AnswerError {
     /// Not JSON of the known shape.
     #[error("the server's answer is no answer to a bulk request: {0}")]
@@ -33,7 +33,7 @@ pub(super) fn body(index: &IndexName, items: &[Item]) -> Vec<u8> {
     for item in items {
         let event = &item.event;
         let action = json!({"create": {"_index": index.of(event), "_id": event.id}});
-        for line in [action, document(event, item.is_plain)] {
+        for line in [action, document(event, item.form)] {
             serde_json::to_writer(&mut body, &line).expect("JSON is written to memory");
             body.push(b'\n');
         }
@@ -107,8 +107,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::bridge::sink::Form;
 
-    fn item(data: Value, is_plain: bool) -> Item {
+    fn item(data: Value, form: Form) -> Item {
         let event = Event {
             id: Uuid::nil(),
             seq: 7,
@@ -118,7 +119,7 @@ mod tests {
             minion: Some("a".parse().unwrap()),
             data,
         };
-        Item { event: Arc::new(event), is_plain }
+        Item { event: Arc::new(event), grains: Arc::default(), form, is_retry: false }
     }
 
     fn text(index: &str, items: &[Item]) -> String {
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn an_event_is_created_under_its_own_id() {
-        assert_snapshot!(text("drover-events", &[item(json!({"open": true}), false)]), @r#"
+        assert_snapshot!(text("drover-events", &[item(json!({"open": true}), Form::Whole)]), @r#"
     {"create":{"_index":"drover-events","_id":"00000000-0000-0000-0000-000000000000"}}
     {"@timestamp":"2026-11-23T02:37:05.5Z","id":"00000000-0000-0000-0000-000000000000","seq":7,"ts":"2026-11-23T02:37:05.5Z","at":"1970-01-01T00:00:07Z","tag":"drover/app/a/door","minion":"a","data":{"open":true}}
     "#);
@@ -135,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_payload_that_is_no_map_is_put_into_one_and_a_plain_one_is_text() {
-        let items = [item(json!([1, "x"]), false), item(json!({"a": {"b": 1}}), true)];
+        let items = [item(json!([1, "x"]), Form::Whole), item(json!({"a": {"b": 1}}), Form::Text)];
         assert_snapshot!(text("e-%Y.%m", &items), @r#"
     {"create":{"_index":"e-2026.11","_id":"00000000-0000-0000-0000-000000000000"}}
     {"@timestamp":"2026-11-23T02:37:05.5Z","id":"00000000-0000-0000-0000-000000000000","seq":7,"ts":"2026-11-23T02:37:05.5Z","at":"1970-01-01T00:00:07Z","tag":"drover/app/a/door","minion":"a","data":{"value":[1,"x"]}}
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn an_index_of_dates_goes_by_the_events_time() {
         let index = IndexName::new("e-%Y.%m").unwrap();
-        assert_eq!(index.of(&item(Value::Null, false).event), "e-2026.11");
+        assert_eq!(index.of(&item(Value::Null, Form::Whole).event), "e-2026.11");
         assert_eq!(index.pattern(), "e-*");
         assert_eq!(index.template(), "drover-bridge-e");
     }

@@ -3,6 +3,8 @@
 use drover_proto::event::Event;
 use serde_json::{Map, Value, json};
 
+use crate::bridge::sink::Form;
+
 /// An index's name, in which `%Y`, `%m` and the like stand for the time of the event: so an event that is sent again goes
 /// where it went before, and is not doubled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl IndexName {
 
 /// The document of an event: its fields, and `@timestamp`. A payload that is no map is put into one, and a plain one is
 /// text, which every server takes.
-pub(super) fn document(event: &Event, is_plain: bool) -> Value {
+pub(super) fn document(event: &Event, form: Form) -> Value {
     let mut document = Map::new();
     document.insert("@timestamp".into(), json!(event.ts));
     document.insert("id".into(), json!(event.id));
@@ -71,7 +73,7 @@ pub(super) fn document(event: &Event, is_plain: bool) -> Value {
     if let Some(minion) = &event.minion {
         document.insert("minion".into(), json!(minion));
     }
-    if is_plain {
+    if form == Form::Text {
         document.insert("data_json".into(), Value::from(event.data.to_string()));
     } else {
         let data = match &event.data {
