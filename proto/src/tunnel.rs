@@ -17,8 +17,8 @@ mod tls;
 
 pub use bridge::{End, Taken};
 pub use gateway::{
-    Admission, CloseReason, ConnectionId, CutReason, Gateway, GatewayConfig, GatewayError,
-    GatewayEvent, GatewayHandle, GatewayLimits, Refusal,
+    Admission, Beginning, CloseReason, ConnectionId, CutReason, Gateway, GatewayConfig,
+    GatewayError, GatewayEvent, GatewayHandle, GatewayLimits, Refusal,
 };
 pub use link::OpeningError;
 pub use minion::{

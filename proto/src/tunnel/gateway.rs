@@ -3,6 +3,7 @@
 //! Whether a minion is accepted is asked of [`Admission`]; who is connected is told as
 //! [`GatewayEvent`]s. What messages mean is the session's.
 
+mod beginnings;
 mod connection;
 mod connections;
 mod refusals;
@@ -29,8 +30,10 @@ use super::lobby::Lobby;
 use super::tls::Identity;
 use crate::zmtp::FrameLimits;
 
+pub use beginnings::Beginning;
 pub use connections::{ConnectionId, CutReason};
 
+use beginnings::Beginnings;
 use connections::Connections;
 use refusals::Refusals;
 
@@ -196,6 +199,7 @@ struct Shared {
     connections: Mutex<Connections>,
     refused_minions: Mutex<Refusals>,
     refused_issuers: Mutex<Refusals>,
+    beginnings: Beginnings,
     numbers: AtomicU64,
     stop: watch::Sender<bool>,
 }
@@ -231,6 +235,7 @@ impl Gateway {
             connections: Mutex::default(),
             refused_minions: Mutex::new(Refusals::new(REFUSED_MINIONS)),
             refused_issuers: Mutex::new(Refusals::new(REFUSED_ISSUERS)),
+            beginnings: Beginnings::default(),
             numbers: AtomicU64::new(1),
             stop,
         });
@@ -289,6 +294,12 @@ impl GatewayHandle {
         self.shared.waiting().lobby.len()
     }
 
+    /// How many connections began so, since the gateway was made.
+    #[must_use]
+    pub fn beginnings(&self, beginning: Beginning) -> u64 {
+        self.shared.beginnings.of(beginning)
+    }
+
     /// How many authentic connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -316,6 +327,7 @@ impl Shared {
         let displaced = waiting.lobby.handle_arrival(number, address.ip());
         if let Some(task) = displaced.and_then(|number| waiting.tasks.remove(&number)) {
             task.abort();
+            self.beginnings.count(Beginning::Displaced);
         }
         waiting.tasks.insert(number, task);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use drover_proto::tunnel::GatewayLimits;
+use drover_proto::tunnel::{Beginning, GatewayLimits};
 use drover_proto::tunnel::descriptors::raise_limit;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -58,6 +58,8 @@ async fn past_the_limit_of_one_address_its_oldest_goes() {
     assert!(!matches!(soon(peers[0].read(&mut byte)).await, Ok(1..)));
     assert_eq!(master.handle.unfinished_handshakes(), 10);
     master.still_serves(&fleet).await;
+    assert!(master.handle.beginnings(Beginning::Displaced) >= 1);
+    assert_eq!(master.handle.beginnings(Beginning::Admitted), 1);
 }
 
 #[tokio::test]
@@ -71,5 +73,6 @@ async fn a_handshake_that_takes_too_long_is_closed() {
         assert!(!matches!(soon(peer.read(&mut byte)).await, Ok(1..)));
     }
     assert_eq!(master.handle.unfinished_handshakes(), 0);
+    assert_eq!(master.handle.beginnings(Beginning::TimedOut), 3);
     master.still_serves(&fleet).await;
 }

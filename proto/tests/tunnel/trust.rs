@@ -3,7 +3,7 @@
 use drover_pki::clock::Floor;
 use drover_pki::profile::{Profile, Validity};
 use drover_pki::verify::MasterCertificate;
-use drover_proto::tunnel::{Identity, TunnelFailure};
+use drover_proto::tunnel::{Beginning, Identity, TunnelFailure};
 use rustls::AlertDescription;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,6 +18,13 @@ async fn rejection(fleet: &Fleet, shown: Identity) -> AlertDescription {
         panic!("not rejected: {error:?}");
     };
     master.still_serves(fleet).await;
+    // The peer has the alert before the gateway has counted it.
+    let counted = async {
+        while master.handle.beginnings(Beginning::Certificate) != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(counted).await;
     alert
 }
 
@@ -115,6 +122,7 @@ async fn who_is_not_accepted_is_closed_before_any_byte_of_zmtp() {
     let error = master.try_minion(&fleet, fleet.minion("revoked")).await.err().unwrap();
     assert!(matches!(error.cause, TunnelFailure::NotAccepted), "{error:?}");
     assert!(error.cause.hint().unwrap().contains("drover key accept"));
+    assert_eq!(master.handle.beginnings(Beginning::NotAccepted), 2);
     master.still_serves(&fleet).await;
 }
 

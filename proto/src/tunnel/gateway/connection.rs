@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 use tracing::{debug, info, warn};
 
+use super::beginnings::Beginning;
 use super::refusals::{Refusals, Stranger, Told};
 use super::{CloseReason, ConnectionId, CutReason, GatewayEvent, Refusal, Shared};
 use crate::tunnel::bridge::{Bridge, End, FAREWELL, Patience, Taken};
@@ -44,25 +45,33 @@ pub(super) async fn serve(
     let handshake = handshake(&shared, tcp, Arc::clone(&verifier));
     let shaken = Box::pin(timeout(shared.limits.handshake, handshake)).await;
     tell_refused_certificate(&shared, &verifier, address);
+    let is_refused = verifier.refused().is_some();
     drop(verifier);
     if !shared.leave_lobby(number) {
         return;
     }
+    let count = |beginning| shared.beginnings.count(beginning);
     let (tls, certificate) = match shaken {
         Ok(Ok(shaken)) => shaken,
         Ok(Err(error)) => {
+            count(if is_refused { Beginning::Certificate } else { Beginning::Tls });
             let error = error.to_string();
             return debug!(%address, error = %Stranger(&error), "TLS handshake failed");
         }
-        Err(_) => return debug!(%address, "TLS handshake took too long"),
+        Err(_) => {
+            count(Beginning::TimedOut);
+            return debug!(%address, "TLS handshake took too long");
+        }
     };
     let connection = ConnectionId { minion: certificate.id.clone(), number };
     // Registered before admission is asked: a revocation in between finds the connection.
     let (cut, registered) = Registered::new(&shared, &connection);
     if let Err(refusal) = shared.admission.admit(&certificate, address) {
+        count(Beginning::NotAccepted);
         tell_refusal(&shared, &connection, address, &refusal);
         return farewell(tls).await;
     }
+    count(Beginning::Admitted);
     let peer = Peer { shared: &shared, connection, certificate, address, events: &events };
     peer.serve(tls, cut).await;
     drop(registered);
