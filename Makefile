@@ -3,12 +3,14 @@
 
 CARGO ?= cargo
 ARGS ?=
+SERVERS ?= elasticsearch-7 elasticsearch-8 elasticsearch-9 opensearch-2 opensearch-3
 export DROVER_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: help demo test check cross bench fuzz setup install clean
+.PHONY: help demo test test-servers storm check cross bench fuzz setup install clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
+		printf '  make %-13s %s\n' "$$name" "$$what"; done
 
 demo: ## a factory, a master and four devices on this machine (ARGS=--once ends by itself)
 	@demo/run $(ARGS)
@@ -17,6 +19,15 @@ test: setup ## installs what the tests need and runs all of them
 	$(CARGO) build --locked --workspace --bins
 	tests/parts/arm-minion
 	$(CARGO) test --locked --workspace
+
+test-servers: setup ## the bridge's tests against Elasticsearch 7, 8 and 9 and OpenSearch 2 and 3
+	tests/parts/search install $(SERVERS) >/dev/null
+	$(CARGO) build --locked --workspace --bins
+	DROVER_LONG=1 DROVER_SEARCH_KINDS="$(SERVERS)" $(CARGO) test --locked --package drover-tests --test search
+
+storm: setup ## kill -9 of master and search server 100 times under load, then every event is counted
+	$(CARGO) build --locked --workspace --bins
+	DROVER_LONG=1 $(CARGO) test --locked --package drover-tests --test search storm -- --nocapture
 
 check: ## formatting, lints and documentation, as the tests' recipe does before the tests
 	$(CARGO) fmt --all --check
@@ -34,9 +45,10 @@ bench: ## every budget beside what is measured here
 fuzz: ## each fuzz target for a minute (ARGS="manifest csr" for those alone, FUZZ_SECONDS=600 for longer)
 	@fuzz/run $(ARGS)
 
-setup: ## the real parts that tests and demo use: Docker Engine, registry, Elasticsearch, ARM emulation
+setup: ## the real parts that tests and demo use: Docker Engine, registry, Elasticsearch, OpenSearch, brokers
 	tests/parts/install
-	tests/parts/elasticsearch install >/dev/null
+	tests/parts/search install elasticsearch-8 opensearch-2 >/dev/null
+	tests/parts/lumberjack build >/dev/null
 
 install: ## the programs, into /usr/local/bin or PREFIX/bin
 	$(CARGO) build --locked --release --workspace --bins
