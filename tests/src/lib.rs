@@ -2,6 +2,7 @@
 //! The programs come from the build directory that the tests themselves lie in: `make test` builds them first.
 
 pub mod fleet;
+pub mod local_bus;
 pub mod openssl;
 pub mod parts;
 pub mod process;

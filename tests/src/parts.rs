@@ -1,11 +1,22 @@
-//! The real parts around Drover: a Docker Engine for each device, a registry, Elasticsearch. Each is started by a
-//! script in `tests/parts/`, on loopback, in a directory of the test, and ended when dropped.
+//! The real parts around Drover: a Docker Engine for each device, a registry, search servers, brokers and receivers.
+//! Each listens on loopback, has all that is its own in a directory of the test, and ends when dropped. What takes more
+//! than a command line to start is started by a script in `tests/parts/`.
 
 use std::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
 };
+
+use crate::{fleet::PATIENCE, process::Daemon, wait};
+
+pub mod certificates;
+pub mod lumberjack;
+pub mod mosquitto;
+pub mod nginx;
+pub mod promtool;
+pub mod proxy;
+pub mod search;
 
 /// A TCP port of loopback that was free a moment ago.
 ///
@@ -22,9 +33,18 @@ pub fn free_port() -> u16 {
 /// # Panics
 /// When it fails: with what it wrote to standard error.
 pub fn script(name: &str, arguments: &[&str]) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts").join(name);
+    script_with(name, arguments, &[])
+}
+
+/// The same, with variables in its environment.
+///
+/// # Panics
+/// When it fails: with what it wrote to standard error.
+pub fn script_with(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let path = script_path(name);
     let output = Command::new(&path)
         .args(arguments)
+        .envs(environment.iter().copied())
         .output()
         .unwrap_or_else(|error| panic!("run {}: {error}", path.display()));
     assert!(
@@ -34,6 +54,18 @@ pub fn script(name: &str, arguments: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn script_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("parts").join(name)
+}
+
+/// Waits until something listens on a port of loopback; a process that ends before has failed.
+fn wait_listening(what: &str, port: u16, process: &mut Daemon) {
+    wait::until(&format!("{what} listens on port {port}"), PATIENCE, || {
+        assert!(process.runs(), "{what} ended:\n{}", process.log());
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
 }
 
 fn text(path: &Path) -> &str {
@@ -121,64 +153,5 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         script("registry", &["stop", text(&self.dir)]);
-    }
-}
-
-/// An Elasticsearch node.
-#[derive(Debug)]
-pub struct Elasticsearch {
-    dir: PathBuf,
-    port: u16,
-}
-
-impl Elasticsearch {
-    /// Starts it on a free port with its data in `dir`.
-    #[must_use]
-    pub fn start(dir: PathBuf, settings: &[&str]) -> Self {
-        let node = Self { dir, port: free_port() };
-        node.start_again(settings);
-        node
-    }
-
-    /// Starts it after [`Elasticsearch::kill`], on the same port and data.
-    pub fn start_again(&self, settings: &[&str]) {
-        let port = self.port.to_string();
-        let mut arguments = vec!["start", port.as_str(), text(&self.dir)];
-        arguments.extend(settings);
-        script("elasticsearch", &arguments);
-    }
-
-    /// SIGKILL.
-    pub fn kill(&self) {
-        script("elasticsearch", &["stop", "--kill", text(&self.dir)]);
-    }
-
-    /// `http://127.0.0.1:PORT`, as `hosts` of a bridge takes it.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// Sends a request and gives the answer's JSON.
-    ///
-    /// # Panics
-    /// When there is no answer, or one that is not JSON.
-    #[must_use]
-    pub fn request(&self, method: &str, path: &str, body: &str) -> serde_json::Value {
-        let url = format!("{}{path}", self.url());
-        let output = Command::new("curl")
-            .args(["--silent", "--max-time", "30", "-X", method, "-H"])
-            .args(["content-type: application/json", "--data-binary", body, &url])
-            .output()
-            .expect("curl is installed");
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-            panic!("{method} {url}: {error}: {}", String::from_utf8_lossy(&output.stdout))
-        })
-    }
-}
-
-impl Drop for Elasticsearch {
-    fn drop(&mut self) {
-        script("elasticsearch", &["stop", text(&self.dir)]);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use drover_pki::{
 use drover_proto::{
     id::BootId,
     job::{Job, Return},
-    message::{CertificateRequest, GrainSets, JobAccepted, OutboxItem, Roots, Scope},
+    message::{CertificateRequest, GrainSets, JobAccepted, OutboxEvent, OutboxItem, Roots, Scope},
     outbox::Outbox,
     session::minion::{
         Answer, DialFailure, Disconnected, End, Established, Event, Greeting, Request, Settings,
@@ -47,6 +47,8 @@ pub struct Simulation {
     pub prefix: String,
     /// How often each sends a heartbeat.
     pub heartbeat: Duration,
+    /// How many application events each sends, as fast as the master takes them.
+    pub events: u64,
     /// How long to wait before a new attempt; `None` for the session's own backoff.
     pub retry: Option<Duration>,
 }
@@ -59,6 +61,9 @@ pub enum Issuer {
     /// Birth certificates, by the authority in a station's directory: a fleet that comes for the first time.
     Station(PathBuf),
 }
+
+/// How many events wait in a minion's outbox: more than the session's window.
+const QUEUED: usize = 1024;
 
 /// For how long the operational certificates are valid that a simulated fleet begins with.
 const VALIDITY: Duration = Duration::from_secs(30 * 86_400);
@@ -108,6 +113,7 @@ pub fn start(simulation: &Simulation) -> anyhow::Result<(Arc<Tally>, watch::Rece
     for number in 1..=simulation.count {
         let minion = Minion {
             retry: simulation.retry,
+            events: AtomicU64::new(simulation.events),
             tally: Arc::clone(&tally),
             changed: Arc::clone(&changed),
         };
@@ -165,6 +171,8 @@ fn issue(
 
 struct Minion {
     retry: Option<Duration>,
+    /// How many are still to be queued.
+    events: AtomicU64,
     tally: Arc<Tally>,
     changed: Arc<watch::Sender<usize>>,
 }
@@ -270,6 +278,7 @@ impl Minion {
         outbox: &mut Outbox,
     ) -> End {
         loop {
+            self.queue_events(outbox);
             while let Some(frame) = session.poll_transmit(outbox, Timestamp::now(), now()) {
                 if connection.send(frame).await.is_err() {
                     return End::Lost;
@@ -292,6 +301,16 @@ impl Minion {
                     self.tally.answered.fetch_add(1, Ordering::Relaxed);
                 }
             }
+        }
+    }
+
+    /// Keeps the outbox filled so far that the session never waits for it.
+    fn queue_events(&self, outbox: &mut Outbox) {
+        while outbox.len() < QUEUED && self.events.load(Ordering::Relaxed) > 0 {
+            let left = self.events.fetch_sub(1, Ordering::Relaxed);
+            let data = json!({"left": left, "badge": left % 977, "reader": "a simulated one"});
+            let event = OutboxEvent { path: "sim/event".to_owned(), data };
+            outbox.push(OutboxItem::App(event), now());
         }
     }
 

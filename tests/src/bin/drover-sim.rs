@@ -40,6 +40,9 @@ struct Arguments {
     /// Seconds between heartbeats.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     heartbeat: f64,
+    /// How many application events each sends, as fast as the master takes them.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    events: u64,
     /// Milliseconds between attempts to connect; without it the sessions back off as real ones do.
     #[arg(long, value_name = "MS")]
     retry: Option<u64>,
@@ -79,6 +82,7 @@ async fn main() -> anyhow::Result<()> {
         count,
         prefix: arguments.prefix,
         heartbeat: Duration::try_from_secs_f64(arguments.heartbeat).context("--heartbeat")?,
+        events: arguments.events,
         retry: arguments.retry.map(Duration::from_millis),
     };
     let (tally, mut connected) = simulator::start(&simulation)?;

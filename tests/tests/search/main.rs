@@ -1,0 +1,7 @@
+//! Every event, once, in real Elasticsearch and OpenSearch, whatever is killed, slow, full or wrong meanwhile. Each
+//! scenario runs on every server that `DROVER_SEARCH_KINDS` names; `make test-servers` names all.
+
+#![allow(clippy::unwrap_used, reason = "a scenario that cannot be set up has failed")]
+
+mod kills;
+mod pipeline;
