@@ -28,9 +28,11 @@ use crate::{
 mod backlog;
 mod connection;
 mod settle;
+mod tally;
 mod task;
 mod timers;
 
+pub use tally::Tally;
 pub use task::{HubParts, HubTask};
 
 /// Commands that wait for the hub before the next one has to.
@@ -200,6 +202,7 @@ enum Command {
 pub struct HubHandle {
     commands: mpsc::Sender<Command>,
     roster: Arc<Roster>,
+    tally: Arc<Tally>,
 }
 
 impl HubHandle {
@@ -207,6 +210,12 @@ impl HubHandle {
     #[must_use]
     pub fn roster(&self) -> &Roster {
         &self.roster
+    }
+
+    /// Numbers about jobs.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Starts a job on the minions that its target means. Returns once it is journalled.

@@ -21,7 +21,7 @@ use tokio::{
 use zeromq::{RouterRecvHalf, RouterSendHalf, SocketRecv, SocketSend, ZmqMessage};
 
 use super::{
-    Ask, COMMANDS, Command, HubHandle, PendingOf, Roster, Sign, SignOf, Started,
+    Ask, COMMANDS, Command, HubHandle, PendingOf, Roster, Sign, SignOf, Started, Tally,
     backlog::Backlog,
     connection::{Connection, Phase},
     settle::Round,
@@ -94,6 +94,7 @@ pub struct HubTask {
     renew_within: Duration,
     commands: mpsc::Receiver<Command>,
     roster: Arc<Roster>,
+    tally: Arc<Tally>,
     jobs: Jobs,
     feeds: HashMap<JobId, Arc<Feed>>,
     connections: HashMap<u64, Connection>,
@@ -142,7 +143,10 @@ impl HubTask {
         }
         let (handle, commands) = mpsc::channel(COMMANDS);
         let roster = Arc::<Roster>::default();
-        let handle = HubHandle { commands: handle, roster: roster.clone() };
+        let tally = Arc::<Tally>::default();
+        tally.handle_open(jobs.active(), jobs.kept());
+        let handle =
+            HubHandle { commands: handle, roster: roster.clone(), tally: tally.clone() };
         let (into_inbox, inbox) = mpsc::channel(INBOX);
         tokio::spawn(receive(receiver, into_inbox));
         let hub = Self {
@@ -160,6 +164,7 @@ impl HubTask {
             renew_within: RENEW_WITHIN,
             commands,
             roster,
+            tally,
             jobs,
             feeds,
             connections: HashMap::new(),

@@ -141,6 +141,10 @@ impl Pending {
         entries
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.expiries.len()
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.expiries.first().map(|(at, _, _)| *at)
     }

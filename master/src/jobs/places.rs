@@ -28,6 +28,18 @@ impl Jobs {
         })
     }
 
+    /// How many are not over on every minion.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.active.len()
+    }
+
+    /// How many are kept for minions that are away, each minion's counted.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.pending.len()
+    }
+
     pub(super) fn pending_entry(&self, record: &JobRecord, minion: &MinionId) -> PendingEntry {
         let ttl = record.request.ttl.unwrap_or(self.limits.ttl.as_secs());
         let ttl = jiff::SignedDuration::from_secs(i64::try_from(ttl).unwrap_or(i64::MAX));

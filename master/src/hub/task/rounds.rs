@@ -35,7 +35,9 @@ impl HubTask {
     pub(super) async fn finish(&mut self, round: Round) {
         let now = Now::read();
         let mut touched = Vec::new();
+        self.tally.handle_open(self.jobs.active(), self.jobs.kept());
         for (jid, line) in round.effects.lines {
+            self.tally.handle_state(line.state);
             if let Some(feed) = self.feeds.get(&jid) {
                 feed.push(line);
             }
