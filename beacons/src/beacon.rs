@@ -2,10 +2,15 @@
 //! options and a `look` that reads the system; adding one means a variant and three lines here.
 
 mod diskusage;
+mod journald;
 mod load;
+mod logfile;
 mod memusage;
 
-use std::time::Instant;
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -16,19 +21,28 @@ use crate::system::{System, SystemError};
 #[derive(Debug)]
 pub(crate) enum Beacon {
     Diskusage(diskusage::Diskusage),
+    Journald(Box<journald::Journald>),
     Load(load::Load),
+    Logfile(Box<logfile::Logfile>),
     Memusage(memusage::Memusage),
 }
 
 /// The names of all beacons, as the configuration and the tags give them.
-pub(crate) const NAMES: &[&str] = &["diskusage", "load", "memusage"];
+pub(crate) const NAMES: &[&str] = &["diskusage", "journald", "load", "log", "logfile", "memusage"];
 
 impl Beacon {
     /// Makes the beacon `kind` from its options.
     pub(crate) fn configure(kind: &str, options: &mut Options<'_>) -> Result<Self, ConfigError> {
         match kind {
             "diskusage" => diskusage::Diskusage::configure(options).map(Self::Diskusage),
+            "journald" => journald::Journald::configure(options)
+                .map(|beacon| Self::Journald(Box::new(beacon))),
             "load" => load::Load::configure(options).map(Self::Load),
+            "log" => logfile::Logfile::configure_log(options)
+                .map(|beacon| Self::Logfile(Box::new(beacon))),
+            "logfile" => {
+                logfile::Logfile::configure(options).map(|beacon| Self::Logfile(Box::new(beacon)))
+            }
             "memusage" => memusage::Memusage::configure(options).map(Self::Memusage),
             _ => Err(ConfigError::UnknownBeacon { name: kind.to_owned(), known: NAMES }),
         }
@@ -38,7 +52,17 @@ impl Beacon {
     pub(crate) fn check(&self, name: &str) -> Result<(), ConfigError> {
         match self {
             Self::Diskusage(beacon) => beacon.check(name),
-            Self::Load(_) | Self::Memusage(_) => Ok(()),
+            Self::Logfile(beacon) => beacon.check(name),
+            Self::Journald(_) | Self::Load(_) | Self::Memusage(_) => Ok(()),
+        }
+    }
+
+    /// Whether it ships what others have written. Such beacons have limits of their own, and are looked at more often
+    /// where nothing else is said.
+    pub(crate) fn is_log(&self) -> bool {
+        match self {
+            Self::Journald(_) | Self::Logfile(_) => true,
+            Self::Diskusage(_) | Self::Load(_) | Self::Memusage(_) => false,
         }
     }
 
@@ -46,12 +70,14 @@ impl Beacon {
     pub(crate) fn look(
         &mut self,
         system: &dyn System,
-        look: Look,
+        look: Look<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), SystemError> {
         match self {
             Self::Diskusage(beacon) => beacon.look(system, look, readings),
+            Self::Journald(beacon) => beacon.look(look, readings),
             Self::Load(beacon) => beacon.look(system, look, readings),
+            Self::Logfile(beacon) => beacon.look(look, readings),
             Self::Memusage(beacon) => beacon.look(system, look, readings),
         }
     }
@@ -59,10 +85,12 @@ impl Beacon {
 
 /// One look at the system.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Look {
+pub(crate) struct Look<'a> {
     pub(crate) now: Instant,
     /// The first since the minion started.
     pub(crate) first: bool,
+    /// What the outbox can take of logs, in bytes.
+    pub(crate) room: &'a Cell<usize>,
 }
 
 /// Something that a beacon tells.
@@ -72,10 +100,17 @@ pub(crate) struct Reading {
     pub(crate) detail: String,
     /// A map, with the names that Salt's beacon gives.
     pub(crate) data: Value,
+    /// How long ago it was.
+    pub(crate) age: Duration,
 }
 
 impl Reading {
     pub(crate) fn of(data: Value) -> Self {
-        Self { detail: String::new(), data }
+        Self { detail: String::new(), data, age: Duration::ZERO }
+    }
+
+    /// With an end of the tag, and no data yet.
+    pub(crate) fn tagged(detail: &str) -> Self {
+        Self { detail: detail.to_owned(), ..Self::of(Value::Null) }
     }
 }

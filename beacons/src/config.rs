@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use drover_proto::nearest::nearest;
+use regex::Regex;
 use serde_json::Value;
 
 use crate::alarm::Repeat;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_REPEAT: Duration = Duration::from_secs(300);
 const MIN_SECONDS: f64 = 1.0;
 /// Ten years: longer than any device stays up, and far from overflowing an instant.
@@ -91,8 +93,8 @@ pub enum ConfigError {
         /// An example.
         hint: &'static str,
     },
-    /// A mount point is not a regular expression.
-    #[error("`{pattern}` in beacon `{beacon}` is not a regular expression of mount points")]
+    /// What should be a regular expression is none.
+    #[error("`{pattern}` in beacon `{beacon}` is not a regular expression")]
     BadPattern {
         /// The beacon.
         beacon: String,
@@ -131,10 +133,6 @@ impl<'a> Options<'a> {
         Ok(Self { beacon, left, known: Vec::new() })
     }
 
-    pub(crate) fn beacon(&self) -> &'a str {
-        self.beacon
-    }
-
     pub(crate) fn take(&mut self, option: &'static str) -> Result<Option<&'a Value>, ConfigError> {
         self.known.push(option);
         let mut found = None;
@@ -162,6 +160,57 @@ impl<'a> Options<'a> {
             .filter(|seconds| (MIN_SECONDS..=MAX_SECONDS).contains(seconds))
             .map(|seconds| Some(Duration::from_secs_f64(seconds)))
             .ok_or_else(|| self.wrong(option, "a number of seconds, at least 1", value))
+    }
+
+    /// Takes one text or a list of them.
+    pub(crate) fn take_texts(&mut self, option: &'static str) -> Result<Vec<String>, ConfigError> {
+        let Some(value) = self.take(option)? else { return Ok(Vec::new()) };
+        let texts: Option<Vec<&str>> = match value {
+            Value::Array(items) => items.iter().map(Value::as_str).collect(),
+            Value::String(text) => Some(vec![text]),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+        };
+        let texts = texts.filter(|texts| texts.iter().all(|text| !text.is_empty()));
+        let texts = texts.ok_or_else(|| self.wrong(option, "a text or a list of texts", value))?;
+        Ok(texts.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Takes one regular expression or a list of them.
+    pub(crate) fn take_regexes(&mut self, option: &'static str) -> Result<Vec<Regex>, ConfigError> {
+        self.take_texts(option)?.iter().map(|text| self.regex(text, text)).collect()
+    }
+
+    /// Takes one regular expression.
+    pub(crate) fn take_regex(
+        &mut self,
+        option: &'static str,
+    ) -> Result<Option<Regex>, ConfigError> {
+        let Some(value) = self.take(option)? else { return Ok(None) };
+        let wrong = || self.wrong(option, "a regular expression", value);
+        let text = value.as_str().ok_or_else(wrong)?;
+        self.regex(text, text).map(Some)
+    }
+
+    /// What the operator has `written`, as the expression `anchored`.
+    pub(crate) fn regex(&self, written: &str, anchored: &str) -> Result<Regex, ConfigError> {
+        Regex::new(anchored).map_err(|source| ConfigError::BadPattern {
+            beacon: self.beacon.to_owned(),
+            pattern: written.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Takes a count from 1, of bytes also as `64KiB`.
+    pub(crate) fn take_size(&mut self, option: &'static str) -> Result<Option<u64>, ConfigError> {
+        let Some(value) = self.take(option)? else { return Ok(None) };
+        let size = match value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => size(text),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        };
+        size.filter(|size| *size > 0)
+            .map(Some)
+            .ok_or_else(|| self.wrong(option, "a number from 1, of bytes also as `64KiB`", value))
     }
 
     /// Takes all whose names the beacon gives a meaning of its own, such as mount points.
@@ -216,9 +265,11 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    pub(crate) fn take(options: &mut Options<'_>) -> Result<Self, ConfigError> {
+    /// Logs are looked at more often where nothing else is said.
+    pub(crate) fn take(options: &mut Options<'_>, is_log: bool) -> Result<Self, ConfigError> {
+        let default = if is_log { LOG_INTERVAL } else { DEFAULT_INTERVAL };
         Ok(Self {
-            interval: options.take_seconds("interval")?.unwrap_or(DEFAULT_INTERVAL),
+            interval: options.take_seconds("interval")?.unwrap_or(default),
             enabled: options.take_bool("enabled")?.unwrap_or(true),
             disable_during_state_run: options
                 .take_bool("disable_during_state_run")?
@@ -263,6 +314,20 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
         Value::Array(_) => "a list",
         Value::Object(_) => "a map",
     }
+}
+
+/// Reads `64KiB`, `64 kB` or `65536`.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match text[digits..].trim_start() {
+        "" | "B" => 1,
+        "kB" | "KB" | "k" => 1000,
+        "KiB" | "K" => 1 << 10,
+        "MB" => 1_000_000,
+        "MiB" | "M" => 1 << 20,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(unit)
 }
 
 fn pairs(map: &serde_json::Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {

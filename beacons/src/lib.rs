@@ -7,6 +7,7 @@
 mod alarm;
 mod beacon;
 mod config;
+mod log_rate;
 mod rate_cap;
 mod schedule;
 mod system;

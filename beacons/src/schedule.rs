@@ -1,8 +1,9 @@
 //! When which beacon looks, and what came of it. A machine: it takes the time and the system as
 //! arguments, and the minion sends its events.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tracing::{debug, warn};
@@ -29,6 +30,8 @@ pub struct BeaconEvent {
     pub detail: String,
     /// A map, with the names that Salt's beacon gives.
     pub data: Value,
+    /// How long before the look it was; nothing for what the look itself saw.
+    pub age: Duration,
 }
 
 impl BeaconEvent {
@@ -90,22 +93,25 @@ impl BeaconSchedule {
         self.state_run = running;
     }
 
-    /// Lets every beacon look whose time has come.
-    pub fn handle_timeout(&mut self, now: Instant, system: &dyn System) {
+    /// Lets every beacon look whose time has come. Lines of logs are taken as far as there is `room` for them, in bytes;
+    /// the others stay where they are.
+    pub fn handle_timeout(&mut self, now: Instant, system: &dyn System, room: usize) {
+        let room = Cell::new(room);
         let mut readings = Vec::new();
         for entry in &mut self.entries {
             if entry.next_look(self.state_run).is_none_or(|due| due > now) {
                 continue;
             }
-            entry.look(now, system, &mut readings);
-            for Reading { detail, data } in readings.drain(..) {
-                if entry.cap.admit(now) {
-                    self.events.push_back(entry.event(detail, data));
+            entry.look(now, system, &room, &mut readings);
+            for reading in readings.drain(..) {
+                if entry.beacon.is_log() || entry.cap.admit(now) {
+                    self.events.push_back(entry.event(reading));
                 }
             }
             if let Some(count) = entry.cap.take_suppressed(now) {
                 let data = json!({"suppressed": count});
-                self.events.push_back(entry.event("suppressed".to_owned(), data));
+                self.events
+                    .push_back(entry.event(Reading { data, ..Reading::tagged("suppressed") }));
             }
         }
     }
@@ -138,7 +144,7 @@ impl Entry {
             }
         };
         let beacon = Beacon::configure(kind, &mut options)?;
-        let timing = Timing::take(&mut options)?;
+        let timing = Timing::take(&mut options, beacon.is_log())?;
         options.finish()?;
         beacon.check(name)?;
         Ok(Self {
@@ -156,8 +162,14 @@ impl Entry {
         self.due.filter(|_| !(state_run && self.timing.disable_during_state_run))
     }
 
-    fn look(&mut self, now: Instant, system: &dyn System, readings: &mut Vec<Reading>) {
-        let look = Look { now, first: !self.looked };
+    fn look(
+        &mut self,
+        now: Instant,
+        system: &dyn System,
+        room: &Cell<usize>,
+        readings: &mut Vec<Reading>,
+    ) {
+        let look = Look { now, first: !self.looked, room };
         match self.beacon.look(system, look, readings) {
             Ok(()) => self.failing = false,
             Err(error) if self.failing => {
@@ -191,8 +203,9 @@ impl Entry {
         due + interval * missed + interval
     }
 
-    fn event(&self, detail: String, data: Value) -> BeaconEvent {
-        BeaconEvent { beacon: self.name.clone(), detail, data }
+    fn event(&self, reading: Reading) -> BeaconEvent {
+        let Reading { detail, data, age } = reading;
+        BeaconEvent { beacon: self.name.clone(), detail, data, age }
     }
 }
 

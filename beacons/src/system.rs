@@ -2,7 +2,7 @@
 
 pub(crate) mod linux;
 
-use std::io;
+use std::{io, path::PathBuf};
 
 /// The machine under a minion, as beacons see it. [`Linux`](crate::Linux) is the real one.
 pub trait System {
@@ -98,6 +98,34 @@ pub enum SystemError {
         point: String,
         /// Why not.
         source: io::Error,
+    },
+    /// A file with a log cannot be read.
+    #[error("failed to read the log `{}`", path.display())]
+    ReadLog {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// More files match than one beacon follows.
+    #[error("more than {most} files match, the others are not followed")]
+    TooManyFiles {
+        /// How many are followed.
+        most: usize,
+    },
+    /// The program that reads the journal cannot be started.
+    #[error("failed to start `{}`", program.display())]
+    StartJournal {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The program that reads the journal ended.
+    #[error("`journalctl` ended: {reason}")]
+    Journal {
+        /// What it said.
+        reason: String,
     },
 }
 

@@ -34,7 +34,8 @@ impl Diskusage {
         for (written, percent) in options.take_others(is_mount_point) {
             watches.push(Watch {
                 written: written.to_owned(),
-                pattern: pattern(options.beacon(), written)?,
+                // Salt matches the whole mount point.
+                pattern: options.regex(written, &format!("^(?:{written})$"))?,
                 limits: Limits::Below(options.percent(written, percent)?),
                 alarms: BTreeMap::new(),
             });
@@ -54,7 +55,7 @@ impl Diskusage {
     pub(super) fn look(
         &mut self,
         system: &dyn System,
-        Look { now, first }: Look,
+        Look { now, first, .. }: Look<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), SystemError> {
         let mounts = system.mounts()?;
@@ -104,13 +105,4 @@ impl Watch {
 /// Option names are plain words, mount points and expressions are not.
 fn is_mount_point(name: &str) -> bool {
     !name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
-}
-
-/// Salt matches the whole mount point.
-fn pattern(beacon: &str, written: &str) -> Result<Regex, ConfigError> {
-    Regex::new(&format!("^(?:{written})$")).map_err(|source| ConfigError::BadPattern {
-        beacon: beacon.to_owned(),
-        pattern: written.to_owned(),
-        source: Box::new(source),
-    })
 }

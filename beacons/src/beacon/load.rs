@@ -36,7 +36,7 @@ impl Load {
     pub(super) fn look(
         &mut self,
         system: &dyn System,
-        Look { now, first }: Look,
+        Look { now, first, .. }: Look<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), SystemError> {
         let averages = system.load_averages()?;

@@ -27,7 +27,7 @@ impl Memusage {
     pub(super) fn look(
         &mut self,
         system: &dyn System,
-        Look { now, first }: Look,
+        Look { now, first, .. }: Look<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), SystemError> {
         let used = system.memory()?.percent_used();

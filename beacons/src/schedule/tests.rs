@@ -85,7 +85,7 @@ impl Bench {
         let mut events = Vec::new();
         while let Some(due) = self.schedule.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            self.schedule.handle_timeout(self.now, &self.system);
+            self.schedule.handle_timeout(self.now, &self.system, usize::MAX);
             let second = (self.now - self.start).as_secs();
             events.extend(std::iter::from_fn(|| self.schedule.poll_event()).map(|e| (second, e)));
         }
@@ -240,7 +240,7 @@ fn equal_intervals_share_a_wake_up_and_idle_time_asks_nothing() {
     bench.run_to(Duration::ZERO);
     assert_eq!(bench.schedule.poll_timeout(), Some(bench.start + MINUTE / 2));
     let asked = bench.system.asked.get();
-    bench.schedule.handle_timeout(bench.start + SECOND * 29, &bench.system);
+    bench.schedule.handle_timeout(bench.start + SECOND * 29, &bench.system, usize::MAX);
     assert_eq!(bench.system.asked.get(), asked);
     bench.run_to(MINUTE);
     assert_eq!(bench.schedule.poll_timeout(), Some(bench.start + MINUTE * 3 / 2));
@@ -310,7 +310,7 @@ fn unknown_names_offer_the_nearest() {
     assert_eq!(refusal(json!({"lod": []})), "unknown beacon `lod`, did you mean `load`?");
     assert_eq!(
         refusal(json!({"ps": []})),
-        "unknown beacon `ps`, known are `diskusage`, `load`, `memusage`"
+        "unknown beacon `ps`, known are `diskusage`, `journald`, `load`, `log`, `logfile`, `memusage`"
     );
     assert_eq!(
         refusal(json!({"load": [{"intervall": 5}]})),
@@ -383,7 +383,7 @@ fn an_expression_that_is_none_says_where() {
     let error = BeaconSchedule::from_config(&config, Instant::now()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`^/(?!home).*$` in beacon `diskusage` is not a regular expression of mount points"
+        "`^/(?!home).*$` in beacon `diskusage` is not a regular expression"
     );
     assert!(error.source().unwrap().to_string().contains("look-around"));
 }

@@ -105,7 +105,9 @@ impl Work {
             () = until(due) => {
                 self.jobs.handle_timeout(now());
                 self.fetches.handle_timeout(now());
-                self.beacons.handle_timeout(now(), &Linux);
+                // Half of the outbox is never a log's: what is in it goes first to make room for others.
+                let room = (self.outbox.limit() / 2).saturating_sub(self.outbox.size());
+                self.beacons.handle_timeout(now(), &Linux, room);
             }
             Some(ended) = self.running.join_next_with_id() => self.job_ended(ended),
             Some(order) = self.orders.recv() => {
@@ -156,8 +158,9 @@ impl Work {
             self.beacons.handle_state_run(self.jobs.runs_states());
         }
         while let Some(event) = self.beacons.poll_event() {
-            let path = event.path();
-            self.queue(OutboxItem::Beacon(OutboxEvent { path, data: event.data }));
+            let happened = now().checked_sub(event.age).unwrap_or_else(now);
+            let item = OutboxEvent { path: event.path(), data: event.data };
+            self.outbox.push(OutboxItem::Beacon(item), happened);
         }
     }
 

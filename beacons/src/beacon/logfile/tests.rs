@@ -1,0 +1,327 @@
+//! Real files in a directory, virtual time.
+#![expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+
+use std::{cell::Cell, fs, io::Write, time::Duration};
+
+use serde_json::json;
+
+use super::*;
+
+const SECONDS: Duration = Duration::from_secs(5);
+
+/// A beacon, its files and its clock.
+struct Bench {
+    beacon: Logfile,
+    directory: tempfile::TempDir,
+    now: Instant,
+    room: Cell<usize>,
+}
+
+impl Bench {
+    /// `{dir}` in the options is the directory of the files.
+    fn new(options: Value) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let beacon = configured(options, directory.path());
+        Self { beacon, directory, now: Instant::now(), room: Cell::new(usize::MAX) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn append(&self, name: &str, text: impl AsRef<[u8]>) {
+        let mut file = File::options().append(true).create(true).open(self.path(name)).unwrap();
+        file.write_all(text.as_ref()).unwrap();
+    }
+
+    fn readings(&mut self) -> Vec<Reading> {
+        let mut readings = Vec::new();
+        self.now += SECONDS;
+        self.beacon
+            .look(Look { now: self.now, first: false, room: &self.room }, &mut readings)
+            .unwrap();
+        readings
+    }
+
+    /// What is told at the next look: messages, and what was dropped.
+    fn told(&mut self) -> Vec<String> {
+        let readings = self.readings().into_iter();
+        readings
+            .map(|reading| match reading.data["message"].as_str() {
+                Some(message) => message.to_owned(),
+                None => format!("{}: {}", reading.detail, reading.data),
+            })
+            .collect()
+    }
+}
+
+fn configured(mut options: Value, directory: &Path) -> Logfile {
+    let directory = directory.to_str().unwrap();
+    for file in options["files"].as_array_mut().unwrap() {
+        *file = file.as_str().unwrap().replace("{dir}", directory).into();
+    }
+    let mut read = Options::read("logfile", &options).unwrap();
+    let beacon = Logfile::configure(&mut read).unwrap();
+    read.finish().unwrap();
+    beacon.check("logfile").unwrap();
+    beacon
+}
+
+fn bench(files: &str) -> Bench {
+    Bench::new(json!({"files": [format!("{{dir}}/{files}")]}))
+}
+
+#[test]
+fn only_what_is_written_after_the_start_is_told_each_line_once() {
+    let mut bench = bench("app.log");
+    bench.append("app.log", "old\nhalf ");
+    assert!(bench.told().is_empty());
+    bench.append("app.log", "of an old line\none\ntwo\nthr");
+    assert_eq!(bench.told(), ["one", "two"]);
+    assert!(bench.told().is_empty());
+    bench.append("app.log", "ee\r\n");
+    assert_eq!(bench.told(), ["three"]);
+}
+
+#[test]
+fn from_start_tells_what_is_there() {
+    let mut bench = Bench::new(json!({"files": ["{dir}/app.log"], "from": "start"}));
+    bench.append("app.log", "one\ntwo\n");
+    let readings = bench.readings();
+    let offsets: Vec<_> = readings.iter().map(|reading| &reading.data["log"]["offset"]).collect();
+    assert_eq!(offsets, [0, 4]);
+    assert!(readings.iter().all(|reading| reading.detail.is_empty()));
+}
+
+#[test]
+fn a_file_that_is_made_later_is_read_from_its_beginning() {
+    let mut bench = bench("*.log");
+    assert!(bench.told().is_empty());
+    bench.append("new.log", "one\n");
+    assert_eq!(bench.told(), ["one"]);
+}
+
+#[test]
+fn nothing_is_lost_or_told_twice_when_a_file_is_renamed_and_made_anew() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut bench = bench(pattern);
+        bench.append("app.log", "old\n");
+        bench.told();
+        bench.append("app.log", "before\n");
+        fs::rename(bench.path("app.log"), bench.path("app.log.1")).unwrap();
+        assert_eq!(bench.told(), ["before"], "{pattern}");
+        // The program has not noticed yet.
+        bench.append("app.log.1", "late\n");
+        bench.append("app.log", "new\n");
+        let mut told = bench.told();
+        told.sort();
+        assert_eq!(told, ["late", "new"], "{pattern}");
+        fs::remove_file(bench.path("app.log.1")).unwrap();
+        assert!(bench.told().is_empty());
+        assert_eq!(bench.beacon.tails.len(), 1, "what was removed is let go of");
+    }
+}
+
+#[test]
+fn a_file_that_was_rotated_away_is_let_go_of_after_a_minute() {
+    let mut bench = bench("app.log");
+    bench.append("app.log", "x");
+    bench.told();
+    bench.append("app.log", "yz\nno end");
+    fs::rename(bench.path("app.log"), bench.path("old")).unwrap();
+    let told: Vec<String> = (0..20).flat_map(|_| bench.told()).collect();
+    assert_eq!(told, ["no end"], "the last line of a file that is over");
+    assert!(bench.beacon.tails.is_empty());
+}
+
+#[test]
+fn a_file_that_was_copied_and_cut_goes_on_from_its_beginning() {
+    let mut bench = bench("app.log");
+    bench.append("app.log", "2026-11-23 10:00:00 the first line\n");
+    bench.told();
+    bench.append("app.log", "one\n");
+    assert_eq!(bench.told(), ["one"]);
+    fs::write(bench.path("app.log"), "two\n").unwrap();
+    assert_eq!(bench.told(), ["two"]);
+    // Cut, and written past where it was.
+    fs::write(bench.path("app.log"), "2026-11-23 11:00:00 another first line\nx\n").unwrap();
+    assert_eq!(bench.told(), ["2026-11-23 11:00:00 another first line", "x"]);
+}
+
+#[test]
+fn the_copy_of_a_rotation_is_read_for_what_had_not_been_read() {
+    let mut bench = bench("app.log*");
+    bench.append("app.log", "2026-11-23 10:00:00 the first line\n");
+    bench.told();
+    bench.append("app.log", "unread\n");
+    fs::copy(bench.path("app.log"), bench.path("app.log.1")).unwrap();
+    fs::write(bench.path("app.log"), "").unwrap();
+    assert_eq!(bench.told(), ["unread"]);
+    // The look may also fall between the copy and the cut.
+    bench.append("app.log", "2026-11-23 11:00:00 again a first line\n");
+    fs::copy(bench.path("app.log"), bench.path("app.log.2")).unwrap();
+    assert_eq!(bench.told().len(), 1);
+    fs::write(bench.path("app.log"), "new\n").unwrap();
+    assert_eq!(bench.told(), ["new"]);
+}
+
+#[test]
+fn what_was_lost_unread_is_told() {
+    let mut bench = bench("app.log");
+    bench.append("app.log", "");
+    bench.told();
+    bench.room.set(0);
+    bench.append("app.log", "held back\nand this\n");
+    assert!(bench.told().is_empty());
+    fs::write(bench.path("app.log"), "new\n").unwrap();
+    bench.room.set(usize::MAX);
+    let file = bench.path("app.log");
+    let lost = json!({"file": file, "bytes": 9});
+    assert_eq!(
+        bench.told(),
+        ["held back".to_owned(), "new".to_owned(), format!("dropped: {lost}")]
+    );
+}
+
+#[test]
+fn a_hole_that_cutting_leaves_is_passed_over() {
+    let mut bench = bench("app.log");
+    bench.append("app.log", "");
+    bench.told();
+    let file = File::options().write(true).open(bench.path("app.log")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"after the hole\n", 300_000).unwrap();
+    assert_eq!(bench.told(), ["after the hole"]);
+}
+
+#[test]
+fn lines_that_belong_together_are_one_event() {
+    let mut bench = Bench::new(json!({"files": ["{dir}/app.log"], "multiline": r"^\s"}));
+    bench.append("app.log", "");
+    bench.told();
+    bench.append("app.log", "ERROR boom\n  at one\n  at two\nnext\n");
+    let readings = bench.readings();
+    assert_eq!(readings.len(), 1, "`next` may go on");
+    let data = &readings[0].data;
+    assert_eq!(data["message"], "ERROR boom\n  at one\n  at two");
+    assert_eq!(data["log"]["flags"], json!(["multiline"]));
+    assert_eq!(bench.told(), ["next"], "nothing followed");
+}
+
+#[test]
+fn what_the_rate_holds_back_comes_later_in_order() {
+    let mut bench = Bench::new(json!({"files": ["{dir}/app.log"], "lines_per_second": 2}));
+    bench.append("app.log", "");
+    bench.told();
+    let lines: Vec<String> = (0..40).map(|line| line.to_string()).collect();
+    bench.append("app.log", lines.join("\n") + "\n");
+    let looks: Vec<_> = (0..4).map(|_| bench.told()).collect();
+    assert_eq!(looks.iter().map(Vec::len).collect::<Vec<_>>(), [20, 10, 10, 0]);
+    assert_eq!(looks.concat(), lines);
+}
+
+#[test]
+fn a_backlog_that_is_too_long_is_passed_over_counted_and_told_once_a_minute() {
+    let options = json!({"files": ["{dir}/app.log"], "backlog": "1KiB"});
+    let mut bench = Bench::new(options);
+    bench.append("app.log", "");
+    bench.told();
+    let line = |number: usize| format!("{number:099}\n");
+    bench.append("app.log", (0..100).map(line).collect::<String>());
+    let told = bench.told();
+    assert_eq!(told.len(), 11);
+    assert_eq!(told[0], line(90).trim_end());
+    let file = bench.path("app.log");
+    let dropped = json!({"file": file, "lines": 90, "bytes": 9000});
+    assert_eq!(told[10], format!("dropped: {dropped}"));
+    bench.append("app.log", (0..20).map(line).collect::<String>());
+    assert_eq!(bench.told().len(), 10);
+    let later: Vec<String> = (0..12).flat_map(|_| bench.told()).collect();
+    let dropped = json!({"file": file, "lines": 10, "bytes": 1000});
+    assert_eq!(later, [format!("dropped: {dropped}")]);
+}
+
+#[test]
+fn a_line_of_megabytes_is_cut_once() {
+    let mut bench = bench("app.log");
+    bench.append("app.log", "");
+    bench.told();
+    bench.append("app.log", "x".repeat(3 << 20));
+    let readings = bench.readings();
+    assert_eq!(readings.len(), 1);
+    assert_eq!(readings[0].data["message"].as_str().unwrap().len(), 16 << 10);
+    assert_eq!(readings[0].data["log"]["flags"], json!(["truncated"]));
+    bench.append("app.log", "still the same line\nnext\n");
+    assert_eq!(bench.told(), ["next"]);
+}
+
+#[test]
+fn a_loud_file_does_not_silence_the_others() {
+    let mut bench = Bench::new(json!({"files": ["{dir}/*.log"], "lines_per_second": 1}));
+    for name in ["a.log", "b.log"] {
+        bench.append(name, "");
+    }
+    bench.told();
+    bench.append("a.log", "a\n".repeat(100));
+    bench.append("b.log", "b\n");
+    let told: Vec<String> = (0..3).flat_map(|_| bench.told()).collect();
+    assert!(told.contains(&"b".to_owned()), "{told:?}");
+}
+
+#[test]
+fn salts_log_tells_a_line_for_each_tag_that_matches_its_beginning() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("auth.log");
+    let options = json!([
+        {"file": file}, {"tags": {"sshd": {"regex": ".*sshd.*"}, "su": {"regex": "su:"}}},
+    ]);
+    let mut read = Options::read("log", &options).unwrap();
+    let beacon = Logfile::configure_log(&mut read).unwrap();
+    let now = Instant::now();
+    let mut bench = Bench { beacon, directory, now, room: Cell::new(usize::MAX) };
+    bench.append("auth.log", "");
+    bench.told();
+    bench.append("auth.log", "host sshd: x\nno su: y\n");
+    let readings = bench.readings();
+    assert_eq!(readings.len(), 1);
+    assert_eq!(readings[0].detail, "sshd");
+    assert_eq!(readings[0].data, json!({"match": "yes", "raw": "host sshd: x", "error": ""}));
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_named() {
+    let mut bench = bench("dir.log");
+    bench.told();
+    fs::create_dir(bench.path("dir.log")).unwrap();
+    assert!(bench.told().is_empty(), "a directory is no log");
+    assert_eq!(
+        SystemError::ReadLog { path: "/x".into(), source: io::ErrorKind::PermissionDenied.into() }
+            .to_string(),
+        "failed to read the log `/x`"
+    );
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused_with_an_example() {
+    let refusal = |options: Value| {
+        let mut read = Options::read("logfile", &options).unwrap();
+        let beacon = Logfile::configure(&mut read);
+        beacon.and_then(|beacon| beacon.check("logfile")).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refusal(json!({})),
+        "beacon `logfile` does not say what to watch, add `files: [/run/log/app.log]`"
+    );
+    assert_eq!(
+        refusal(json!({"files": "app.log"})),
+        "beacon `logfile` does not say what to watch, add paths that begin with `/`"
+    );
+    assert_eq!(
+        refusal(json!({"files": "/x", "from": "middle"})),
+        "option `from` of beacon `logfile` must be `end` or `start`, but is `\"middle\"`"
+    );
+    assert_eq!(
+        refusal(json!({"files": "/x", "backlog": "lots"})),
+        "option `backlog` of beacon `logfile` must be a number from 1, of bytes also as `64KiB`, \
+         but is `\"lots\"`"
+    );
+}
