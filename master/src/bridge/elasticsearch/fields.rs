@@ -56,7 +56,8 @@ impl TypedFields {
         const WANTED: &str = "a map of globs on tags, each with a map of names of the payload and their types, such as \
                               `{'drover/app/*/door/*': {count: long}}`";
         const NAMES: &str = "names of values in the payload: letters, digits, `_` and `-`, in parts with a `.` between";
-        const TYPES: &str = "`long`, `double`, `boolean`, `keyword`, `text`, `date` or `ip` for each name";
+        const TYPES: &str =
+            "`long`, `double`, `boolean`, `keyword`, `text`, `date` or `ip` for each name";
         const CONFLICT: &str = "one type for each name: it is one field, whatever the tag";
         const TOO_MANY: &str = "at most 300 names";
         let Data::Mapping(globs) = &node.data else { return Err(WANTED) };
@@ -100,7 +101,11 @@ impl TypedFields {
             let mut at = &mut properties;
             let mut parts = name.split('.').peekable();
             while let Some(part) = parts.next() {
-                at = if parts.peek().is_some() { &mut at[part]["properties"] } else { &mut at[part] };
+                at = if parts.peek().is_some() {
+                    &mut at[part]["properties"]
+                } else {
+                    &mut at[part]
+                };
             }
             *at = kind.mapping();
         }
@@ -210,7 +215,8 @@ impl FieldType {
 
 fn integer(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| {
-        let number = value.as_f64().filter(|number| number.abs() <= EXACT && number.fract() == 0.0)?;
+        let number =
+            value.as_f64().filter(|number| number.abs() <= EXACT && number.fract() == 0.0)?;
         #[expect(clippy::cast_possible_truncation, reason = "it is whole and within the range")]
         Some(number as i64)
     })
@@ -275,7 +281,8 @@ mod tests {
 
     #[test]
     fn the_mapping_has_each_name_once() {
-        let fields = fields("'a/*': {n: long, of.x: double}\n'b/*': {n: long, of.y: ip}\n").unwrap();
+        let fields =
+            fields("'a/*': {n: long, of.x: double}\n'b/*': {n: long, of.y: ip}\n").unwrap();
         assert_eq!(
             fields.properties(),
             json!({

@@ -175,7 +175,11 @@ pub(super) struct Facts<'a> {
 const KEYWORD: usize = 1024;
 
 /// Reads the payload of an event, and takes what has a field of its own.
-pub(super) fn facts<'a>(event: &'a Event, parts: &Parts<'a>, data: &'a Map<String, Value>) -> Facts<'a> {
+pub(super) fn facts<'a>(
+    event: &'a Event,
+    parts: &Parts<'a>,
+    data: &'a Map<String, Value>,
+) -> Facts<'a> {
     let mut reader = Reader { data, taken: Vec::new() };
     let mut facts = Facts {
         kind: parts.kind(),
@@ -213,7 +217,9 @@ pub(super) fn facts<'a>(event: &'a Event, parts: &Parts<'a>, data: &'a Map<Strin
             facts.user = reader.text("user");
             facts.retcode = reader.integer("retcode");
             facts.success = reader.truth("success");
-            facts.outcome = facts.success.map(|success| if success { Outcome::Success } else { Outcome::Failure });
+            facts.outcome = facts
+                .success
+                .map(|success| if success { Outcome::Success } else { Outcome::Failure });
             facts.duration = data.get("return").and_then(duration_of_states);
         }
         "pending" => facts.fun = reader.text("fun"),
@@ -224,7 +230,10 @@ pub(super) fn facts<'a>(event: &'a Event, parts: &Parts<'a>, data: &'a Map<Strin
         }
         "reactor" => {
             facts.rule = reader.text("rule");
-            facts.cause = data.get("event").and_then(|event| event["id"].as_str()).filter(|id| id.len() <= KEYWORD);
+            facts.cause = data
+                .get("event")
+                .and_then(|event| event["id"].as_str())
+                .filter(|id| id.len() <= KEYWORD);
         }
         "beacon" | "app" => {
             facts.log = log(&mut reader);

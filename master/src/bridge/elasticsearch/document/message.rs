@@ -76,7 +76,7 @@ pub(super) fn message<'a>(
             format!("{who}: {}", shorten(&state, QUOTED * 2))
         }
         ("pending", _) => {
-            format!("{} for {who} is {}", facts.fun.unwrap_or("a job"), words(action))
+            format!("{} for {who}: {}", facts.fun.unwrap_or("a job"), words(action))
         }
         ("key", "clone") => format!("two machines have the identity of {who}"),
         ("key", "renewed") => format!("{who} has a new certificate"),
