@@ -371,19 +371,21 @@ pub fn duration(value: &Value) -> Option<Duration> {
 }
 
 /// `4MiB`, `4M`, `64k`, or a bare number of bytes; all by 1024.
-fn size(value: &Value) -> Option<u64> {
+#[must_use]
+pub fn size(value: &Value) -> Option<u64> {
     let bytes = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => {
             let (number, unit) = number_and_unit(text)?;
             let unit = match unit.to_ascii_lowercase().as_str() {
-                "" | "b" => 1u32,
+                "" | "b" => 1_u64,
                 "k" | "kb" | "kib" => 1 << 10,
                 "m" | "mb" | "mib" => 1 << 20,
                 "g" | "gb" | "gib" => 1 << 30,
+                "t" | "tb" | "tib" => 1 << 40,
                 _ => return None,
             };
-            number * f64::from(unit)
+            number * unit as f64
         }
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
     };
