@@ -80,7 +80,7 @@ impl PublisherTask {
         loop {
             let events = self.store.events(self.cursor, CHUNK).await?;
             if events.is_empty() {
-                newer.changed().await.map_err(|_| StoreError)?;
+                newer.changed().await.map_err(|_| StoreError::Failed)?;
             }
             for event in events {
                 self.cursor = event.seq;

@@ -52,6 +52,8 @@ pub enum Acceptance {
 /// One master's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Where it was read from.
+    pub file: PathBuf,
     /// A label.
     pub name: MasterName,
     /// Where minions connect.
@@ -98,6 +100,8 @@ pub struct Config {
     pub crl_validity: Duration,
     /// Where EST is served; `None` for a master that does not.
     pub est: Option<EstConfig>,
+    /// Where metrics are served; `None` for a master that serves none.
+    pub metrics_listen: Option<SocketAddr>,
     /// How much is logged, as `tracing` reads it.
     pub log_level: String,
     /// Who may use the API's socket, beside the master's own user.
@@ -127,8 +131,8 @@ impl Config {
             Ok(Section::new(directory.join("master.yml"), source.clone(), node.clone()))
         };
         let base = |path: PathBuf| BTreeMap::from([("base".to_owned(), vec![path])]);
-        let kept = Retention::default();
         let config = Self {
+            file: directory.join("master.yml"),
             name: settings.take("name", name)?.unwrap_or_else(default_name),
             listen: settings
                 .take("listen", address)?
@@ -157,11 +161,7 @@ impl Config {
             pending_ttl: settings
                 .duration("pending_ttl")?
                 .unwrap_or(Duration::from_secs(7 * 86_400)),
-            retention: Retention {
-                age: settings.duration("event_age")?.unwrap_or(kept.age),
-                bytes: settings.size("event_bytes")?.unwrap_or(kept.bytes),
-                jobs: settings.duration("job_age")?.unwrap_or(kept.jobs),
-            },
+            retention: retention(&mut settings, root.as_ref(), text)?,
             ldevid_validity: settings
                 .take("ldevid_validity", ldevid_validity)?
                 .unwrap_or(Some(LDEVID_VALIDITY)),
@@ -170,6 +170,7 @@ impl Config {
                 .duration("crl_validity")?
                 .unwrap_or(Duration::from_secs(7 * 86_400)),
             est: est(&mut settings, root.as_ref(), text)?,
+            metrics_listen: settings.take("metrics_listen", metrics_address)?,
             log_level: settings.log_level("log_level")?.unwrap_or_else(|| "info".to_owned()),
             group: settings.text("group")?.unwrap_or_else(|| "drover".to_owned()),
             gateway: gateway(&mut settings)?,
@@ -184,6 +185,36 @@ impl Config {
     pub fn api_socket(&self) -> PathBuf {
         self.run_dir.join("api.sock")
     }
+}
+
+fn retention(
+    settings: &mut Settings<'_>,
+    root: Option<&Node>,
+    text: &str,
+) -> Result<Retention, Diagnostic> {
+    for (key, now) in [("event_age", "max_age"), ("event_bytes", "max_bytes")] {
+        if let Some(position) = position_of(root, &[key]) {
+            return Err(Diagnostic::new(format!("`{key}` has another name"))
+                .at(text, position.line, Some(position.column))
+                .hint(format!("write it as `events: {{{now}: …}}`")));
+        }
+    }
+    let kept = Retention::default();
+    let jobs = settings.duration("job_age")?.unwrap_or(kept.jobs);
+    let events = settings.map("events", |events| {
+        let bytes = events.size("max_bytes")?.unwrap_or(kept.bytes);
+        Ok(Retention {
+            age: events.duration("max_age")?.unwrap_or(kept.age),
+            bytes,
+            // Where it is not said, whoever gives the log more room does not give the readers less.
+            undelivered: events
+                .size("undelivered_max_bytes")?
+                .unwrap_or_else(|| kept.undelivered.max(bytes)),
+            reserve: events.size("reserve")?.unwrap_or(kept.reserve),
+            jobs,
+        })
+    })?;
+    Ok(events.unwrap_or(Retention { jobs, ..kept }))
 }
 
 fn gateway(settings: &mut Settings<'_>) -> Result<GatewayLimits, Diagnostic> {
@@ -231,6 +262,11 @@ fn est(
 fn est_address(node: &Node) -> Result<SocketAddr, &'static str> {
     let text = node.as_str().unwrap_or_default();
     text.parse().map_err(|_| "an address and a port to listen on, such as `127.0.0.1:8443`")
+}
+
+fn metrics_address(node: &Node) -> Result<SocketAddr, &'static str> {
+    let text = node.as_str().unwrap_or_default();
+    text.parse().map_err(|_| "an address and a port to listen on, such as `127.0.0.1:9510`")
 }
 
 fn hosts(node: &Node) -> Result<Vec<Host>, &'static str> {

@@ -25,6 +25,7 @@ use zeromq::{RouterSocket, Socket};
 use crate::{
     api,
     authorities::{Authorities, AuthorityParts},
+    backup::{Backups, Sources},
     bridge,
     bridge::{Bridge, BridgeTask},
     bus::{InjectTask, PublisherTask},
@@ -38,13 +39,16 @@ use crate::{
     identity::{IdentityTask, OwnCertificate},
     jobs::JobLimits,
     master::{Master, Parts},
+    metrics::{Collector, EventKindsTask, MetricsTask, ServeLimits},
     operational::Operational,
     pillar::Pillars,
     presence::PresenceTask,
     reactor::{ReactorTask, Rules},
     registry::Registry,
     requests::RequestsTask,
+    restore,
     retire::{RetireHandle, RetireTask},
+    status::{self, StatusSource},
     store::{Store, StoreError},
 };
 
@@ -92,6 +96,8 @@ pub async fn run(plan: Plan) -> Result<()> {
     let started = Now::read();
     let mut stop = stop_signals()?;
     let limit = descriptors::raise_limit();
+    // One that was cut off after it had decided: before anything of it is read.
+    restore::finish(&config.data_dir, &config.pki_dir)?;
     let authorities = Authorities::open(&config.pki_dir, passphrase)
         .with_context(|| format!("load the authorities from `{}`", config.pki_dir.display()))?;
     let anchors = authorities.anchors();
@@ -213,7 +219,14 @@ pub async fn run(plan: Plan) -> Result<()> {
         store: store.clone(),
     });
     let retirements = RetireHandle::default();
+    let sources = Sources {
+        name: config.name.clone(),
+        config_file: config.file.clone(),
+        pki_dir: config.pki_dir.clone(),
+        data_dir: config.data_dir.clone(),
+    };
     let master = Master::new(Parts {
+        backups: Backups::new(store.clone(), sources),
         listen: gateway.local_addr(),
         authorities: authorities.clone(),
         store: store.clone(),
@@ -232,6 +245,7 @@ pub async fn run(plan: Plan) -> Result<()> {
     let config = &master.config;
     let reactor =
         ReactorTask::new(store.clone(), master.clone(), rules, config.reactor_rate).await?;
+    let reactor_handle = reactor.handle();
 
     // The store has failed, or a part has: the master ends, and whoever keeps it starts it again.
     tasks.essential("the hub", hub_task.run());
@@ -245,23 +259,43 @@ pub async fn run(plan: Plan) -> Result<()> {
     tasks.essential("retirements", RetireTask::new(master.clone(), retirements).run());
     tasks.essential("the event bus", publisher.run());
     tasks.essential("the event intake", inject.run());
-    tasks.essential("retention", expire(store.clone()));
     let mut handles = Vec::new();
     for bridge in bridges {
-        let (handle, task) = BridgeTask::new(store.clone(), bridge)?;
+        let (handle, task) = BridgeTask::new(store.clone(), master.registry.clone(), bridge)?;
         handles.push(handle);
         tasks.essential("a bridge", task.run());
     }
+    // After every reader has said what it holds.
+    tasks.essential("retention", expire(store.clone()));
     tasks.essential("requests", async move {
         requests_task.run(asked).await;
         Ok::<(), std::io::Error>(())
     });
 
+    let source = StatusSource {
+        master: master.clone(),
+        gateway: gateway.clone(),
+        reactor: reactor_handle,
+        bridges: handles.clone(),
+    };
+    if let Some(listen) = config.metrics_listen {
+        let (kinds, counting) = EventKindsTask::new(store.clone());
+        let collector = Collector::new(source.clone(), kinds);
+        let serving =
+            MetricsTask::bind(listen, ServeLimits::default(), move || collector.collect()).await;
+        let serving = serving.with_context(|| format!("serve metrics on `{listen}`"))?;
+        tasks.essential("the counting of events", counting.run());
+        tasks.essential("the metrics", serving.run());
+        tracing::info!(metrics = %listen, "metrics are served");
+    }
+
     // Last, so that who reaches the API reaches a whole master; and after the bus, whose socket makes the directory 0700.
     let api_socket = config.api_socket();
     let listener = api::listen(&api_socket, group_id(&config.group))
         .with_context(|| format!("open the API's socket `{}`", api_socket.display()))?;
-    let app = api::router(master.clone(), bridge::routes(handles));
+    let others = bridge::routes(handles).merge(status::routes(source));
+    let app = api::router(master.clone(), others)
+        .into_make_service_with_connect_info::<api::Peer>();
     tasks.essential("the API", async move { axum::serve(listener, app).await });
     announce(&master, limit);
 

@@ -5,7 +5,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     thread,
 };
 
@@ -18,32 +18,49 @@ use drover_proto::{
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot, watch};
 
+mod backup;
 mod batch;
+mod disk;
 mod engine;
 mod entry;
 mod error;
 mod keys;
+mod letters;
 mod log;
+mod readers;
 mod registry_value;
+mod restored;
 mod retention;
 mod revocation;
+mod state;
 mod station;
+mod usage;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use backup::{BrokenCopy, Copy, CopyCheck, CopyError};
 pub use batch::Batch;
 pub use engine::{EngineError, StartError};
-pub use entry::{DeadLetter, JobEntry, PendingEntry, PresenceEntry, PresenceState};
+pub use entry::{
+    BridgeEntry, DeadLetter, JobEntry, PendingEntry, PresenceEntry, PresenceState, StoredLetter,
+};
 pub use error::{OpenError, PutError, ReadError, StoreError};
 pub use log::Damaged;
+pub use restored::{
+    DirectoryLock, Previous, RestoreStoreError, Restoring, SKIPPED, Since,
+};
 pub use retention::Retention;
+pub use state::StoreState;
+pub use usage::{Lag, Usage, UsageError};
 
+use disk::Disk;
 use engine::{Change, Engine};
 use keys::ledger;
 use log::Recent;
-use writer::{Write, Writer};
+use readers::Readers;
+use writer::{Write, Writer, WriterParts};
 
 /// The format that this version writes. An older one is migrated as it is opened, a newer one is refused.
 const FORMAT: u32 = 1;
@@ -67,8 +84,13 @@ pub struct Appended {
 #[derive(Clone)]
 pub struct Store {
     engine: Arc<Engine>,
+    disk: Arc<Disk>,
     recent: Arc<Mutex<Recent>>,
+    readers: Arc<Readers>,
     last: watch::Receiver<u64>,
+    /// Bytes of the log up to its newest durable event, removed ones too.
+    log_end: Arc<AtomicU64>,
+    state: watch::Receiver<StoreState>,
     writes: mpsc::Sender<Write>,
 }
 
@@ -82,10 +104,22 @@ impl Store {
         let engine = Arc::new(Engine::start(directory)?);
         check_format(&engine)?;
         let (seq, offset) = end_of_log(&engine).map_err(OpenError::Read)?;
+        let disk = Arc::new(Disk::of(directory).map_err(OpenError::Disk)?);
         let (last_seq, last) = watch::channel(seq);
+        let (states, state) = watch::channel(StoreState::Open);
         let recent = Arc::<Mutex<Recent>>::default();
+        let readers = Arc::<Readers>::default();
+        let log_end = Arc::new(AtomicU64::new(offset));
         let (writes, mut queue) = mpsc::channel(QUEUE);
-        let writer = Writer::new(engine.clone(), recent.clone(), last_seq, offset, retention);
+        let writer = Writer::new(WriterParts {
+            engine: engine.clone(),
+            recent: recent.clone(),
+            readers: readers.clone(),
+            last: last_seq,
+            log_end: log_end.clone(),
+            state: states,
+            retention,
+        });
         thread::Builder::new()
             .name("store".into())
             .spawn(move || {
@@ -94,7 +128,7 @@ impl Store {
                 }
             })
             .map_err(OpenError::Thread)?;
-        Ok(Self { engine, recent, last, writes })
+        Ok(Self { engine, disk, recent, readers, last, log_end, state, writes })
     }
 
     /// Returns when the batch is durable.
@@ -111,7 +145,7 @@ impl Store {
     /// When the engine has failed.
     pub async fn submit(&self, batch: Batch) -> Result<Submitted, StoreError> {
         let (done, answer) = oneshot::channel();
-        self.writes.send(Write::Batch { batch, done }).await.map_err(|_| StoreError)?;
+        self.writes.send(Write::Batch { batch, done }).await.map_err(|_| StoreError::Failed)?;
         Ok(Submitted(answer))
     }
 
@@ -124,14 +158,15 @@ impl Store {
     }
 
     /// Removes some of what is older than it is kept; whether there may be more of it. Events go as others come, too,
-    /// but a master to which nothing happens forgets only by this.
+    /// but a master to which nothing happens forgets only by this; and none forgets anything before this is asked for the
+    /// first time, so that every reader can say before what it [holds](Self::hold).
     ///
     /// # Errors
     /// When the engine has failed.
     pub async fn expire(&self) -> Result<bool, StoreError> {
         let (done, answer) = oneshot::channel();
-        self.writes.send(Write::Expire { done }).await.map_err(|_| StoreError)?;
-        answer.await.map_err(|_| StoreError)?
+        self.writes.send(Write::Expire { done }).await.map_err(|_| StoreError::Failed)?;
+        answer.await.map_err(|_| StoreError::Failed)?
     }
 
     /// The seq of the newest durable event; 0 where there was never one.
@@ -252,8 +287,8 @@ impl Store {
         let (done, answer) = oneshot::channel();
         let entry = batch::encode(entry);
         let write = Write::Registry { key, expected, entry, batch, done };
-        self.writes.send(write).await.map_err(|_| StoreError)?;
-        answer.await.map_err(|_| StoreError)?
+        self.writes.send(write).await.map_err(|_| StoreError::Failed)?;
+        answer.await.map_err(|_| StoreError::Failed)?
     }
 
     /// The newest manifest that was imported from a station; 0 for none.
@@ -369,20 +404,6 @@ impl Store {
             .collect()
     }
 
-    /// The events that a bridge could not deliver, oldest first.
-    ///
-    /// # Errors
-    /// When the engine has failed or an entry is damaged.
-    pub fn dead_letters(&self, bridge: &str) -> Result<Vec<DeadLetter>, ReadError> {
-        let (from, until) = keys::dead_letters(bridge);
-        let letters = self.engine.range(&from, &until);
-        letters
-            .map(|entry| {
-                entry.map_err(ReadError::from).and_then(|(key, value)| decode(&key, &value))
-            })
-            .collect()
-    }
-
     /// Returns when the engine has failed and nothing more is written.
     pub async fn failed(&self) {
         self.writes.closed().await;
@@ -411,7 +432,7 @@ impl Submitted {
     /// # Errors
     /// When the engine has failed; the batch may then be lost.
     pub async fn wait(self) -> Result<Appended, StoreError> {
-        self.0.await.map_err(|_| StoreError)?
+        self.0.await.map_err(|_| StoreError::Failed)?
     }
 }
 
@@ -429,7 +450,7 @@ fn check_format(engine: &Engine) -> Result<(), OpenError> {
         None => {
             let value = Some(FORMAT.to_be_bytes().to_vec());
             let change = Change { key: keys::FORMAT.to_vec(), value };
-            engine.apply(vec![change]).and_then(|()| engine.flush()).map_err(OpenError::Write)
+            engine.apply(&[change]).and_then(|()| engine.flush()).map_err(OpenError::Write)
         }
     }
 }

@@ -17,7 +17,8 @@ fn the_documented_keys_are_read_and_paths_start_at_the_file() {
          file_roots:   {base: [states, /srv/more]}\npillar_roots: {base: [pillar]}\n\
          reactor: [{'drover/minion/*/start': [reactor/push-pending.sls]}]\n\
          nodegroups: {pilot: 'G@site:bne and rfid-*', two: [a, or, b]}\n\
-         bridges: [{name: elk, type: elasticsearch}]\npending_ttl: 2d\nevent_bytes: 4GiB\n\
+         bridges: [{name: elk, type: elasticsearch}]\npending_ttl: 2d\n\
+         events: {max_age: 7d, max_bytes: 16GiB, reserve: 1GiB}\n\
          passphrase_file: fleet-ca.pass\n",
     )
     .unwrap();
@@ -28,7 +29,9 @@ fn the_documented_keys_are_read_and_paths_start_at_the_file() {
     assert_eq!(config.file_roots["base"], [Path::new("/x/states"), Path::new("/srv/more")]);
     assert_eq!(config.nodegroups["two"], "a or b");
     assert_eq!(config.pending_ttl, Duration::from_secs(172_800));
-    assert_eq!(config.retention.bytes, 4 << 30);
+    let kept = config.retention;
+    assert_eq!((kept.age, kept.bytes), (Duration::from_secs(7 * 86_400), 16 << 30));
+    assert_eq!((kept.undelivered, kept.reserve), (16 << 30, 1 << 30));
     assert!(config.reactor.is_some());
     assert_eq!(config.api_socket(), Path::new("/x/run/api.sock"));
     assert_eq!(config.bridges.unwrap().node().position.line, 11);
@@ -49,6 +52,16 @@ fn a_misspelt_key_is_refused_with_its_place_and_the_nearest_key() {
         2 | acceptence: auto
     hint: did you mean `acceptance`?
     ");
+}
+
+#[test]
+fn a_key_of_before_is_refused_with_its_new_name() {
+    assert_snapshot!(wrong("name: a\nevent_age: 7d\n"), @r"
+    master.yml:2:12: `event_age` has another name
+        2 | event_age: 7d
+    hint: write it as `events: {max_age: …}`
+    ");
+    assert!(wrong("events: {max_ago: 7d}\n").contains("hint: did you mean `max_age`?"));
 }
 
 #[test]

@@ -71,6 +71,12 @@ pub(super) fn error(rules: &Rules, rule: usize, event: &Event, wrong: &Diagnosti
     new("error", event.minion.clone(), data)
 }
 
+/// Events that retention removed before the reactor met them.
+pub(super) fn missed(from: u64, to: u64) -> NewEvent {
+    let hint = "the reactor is too slow: raise `events: {undelivered_max_bytes: …}`, or narrow its rules' globs";
+    new("missed", None, json!({"from": from, "to": to, "count": to - from + 1, "hint": hint}))
+}
+
 /// What ran before a crash: for each kind of firing the last event that it stood for.
 #[derive(Debug, Default)]
 pub(super) struct Done(HashMap<String, u64>);

@@ -17,6 +17,7 @@ use super::{
     causes::Causes,
     effects::{EffectError, Effects},
     guard::{Cause, Firing, Guard},
+    handle::ReactorHandle,
     reaction::Reaction,
     record::{self, Done},
     rules::{Rendered, Rules},
@@ -61,6 +62,7 @@ pub struct ReactorTask<E> {
     causes: Causes,
     complaints: HashMap<String, Clock>,
     /// The last event that was read, and the one that is saved.
+    handle: ReactorHandle,
     read: u64,
     saved: u64,
     save_at: Option<Clock>,
@@ -94,6 +96,9 @@ impl<E: Effects> ReactorTask<E> {
         if store.cursor(CURSOR)? != Some(start) {
             store.set_cursor(CURSOR, start).await?;
         }
+        if !rules.is_empty() {
+            store.hold(CURSOR)?;
+        }
         let mut done = Done::default();
         let mut at = read;
         while !rules.is_empty() && at < last {
@@ -109,12 +114,19 @@ impl<E: Effects> ReactorTask<E> {
             guard: Guard::new(per_minute),
             causes: Causes::default(),
             complaints: HashMap::new(),
+            handle: ReactorHandle::new(read),
             read,
             saved: read,
             save_at: None,
             done,
             done_until: last,
         })
+    }
+
+    /// How far it has come; `None` where there are no rules.
+    #[must_use]
+    pub fn handle(&self) -> Option<ReactorHandle> {
+        (!self.rules().is_empty()).then(|| self.handle.clone())
     }
 
     /// Runs for as long as the master does.
@@ -132,7 +144,7 @@ impl<E: Effects> ReactorTask<E> {
                 let due = self.guard.poll_timeout().map(Clock::from_std);
                 let due = due.into_iter().chain(self.save_at).min();
                 tokio::select! {
-                    changed = newer.changed() => changed.map_err(|_| StoreError)?,
+                    changed = newer.changed() => changed.map_err(|_| StoreError::Failed)?,
                     () = sleep_until(due.unwrap_or_else(Clock::now)), if due.is_some() => {}
                 }
             }
@@ -148,7 +160,14 @@ impl<E: Effects> ReactorTask<E> {
 
     /// Hands what the rules make of these events to the guard.
     async fn meet(&mut self, events: Vec<Arc<Event>>) -> Result<(), ReactorStopped> {
-        let Some(last) = events.last().map(|event| event.seq) else { return Ok(()) };
+        let (Some(first), Some(last)) = (events.first(), events.last().map(|event| event.seq))
+        else {
+            return Ok(());
+        };
+        if first.seq > self.read + 1 {
+            warn!(from = self.read + 1, to = first.seq - 1, "events were removed before the reactor met them");
+            self.store.submit(record::missed(self.read + 1, first.seq - 1).into()).await?;
+        }
         let mut met = Vec::new();
         for event in events.into_iter().filter(|event| !record::is_record(event)) {
             let rules = self.rules().matching(&event.tag);
@@ -184,6 +203,7 @@ impl<E: Effects> ReactorTask<E> {
             }
         }
         self.read = last;
+        self.handle.handle_read(last);
         if last > self.done_until {
             self.done = Done::default();
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     engine::Change,
-    entry::{DeadLetter, JobEntry, PendingEntry, PresenceEntry},
+    entry::{BridgeEntry, JobEntry, PendingEntry, PresenceEntry, StoredLetter},
     keys::{self, ledger},
 };
 
@@ -107,12 +107,18 @@ impl Batch {
         self.remove(keys::named(ledger::PRESENCE, minion.as_str()));
     }
 
-    /// Keeps note of an event that a bridge could not deliver.
-    pub fn dead_letter(&mut self, bridge: &str, letter: &DeadLetter) {
-        self.put(keys::dead_letter(bridge, letter.seq), letter);
+    /// Keeps an event that a bridge could not deliver.
+    pub fn dead_letter(&mut self, bridge: &str, letter: &StoredLetter) {
+        let key = keys::dead_letter(bridge, letter.seq);
+        self.changes.push(Change { key, value: Some(letter.bytes.clone()) });
     }
 
-    /// Forgets such a note.
+    /// What an operator wants of a bridge.
+    pub fn bridge(&mut self, name: &str, entry: &BridgeEntry) {
+        self.put(keys::named(ledger::BRIDGE, name), entry);
+    }
+
+    /// Forgets such an event.
     pub fn dead_letter_over(&mut self, bridge: &str, seq: u64) {
         self.remove(keys::dead_letter(bridge, seq));
     }

@@ -61,19 +61,23 @@ pub(super) struct Engine {
     _lock: File,
 }
 
+/// Locks a directory for as long as the file lives.
+pub(super) fn lock(directory: &Path) -> Result<File, StartError> {
+    let prepare = |source| StartError::Directory { path: directory.to_owned(), source };
+    let lock = File::create(directory.join("lock")).map_err(prepare)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::InUse { path: directory.to_owned() }),
+        Err(error) => Err(prepare(error.into())),
+    }
+}
+
 impl Engine {
     pub(super) fn start(directory: &Path) -> Result<Self, StartError> {
         let prepare = |source| StartError::Directory { path: directory.to_owned(), source };
         // What jobs were given and gave back is for nobody else on this machine.
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(prepare)?;
-        let lock = File::create(directory.join("lock")).map_err(prepare)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(StartError::InUse { path: directory.to_owned() });
-            }
-            Err(error) => return Err(prepare(error.into())),
-        }
+        let lock = lock(directory)?;
         let db = sled::Config::new()
             .path(directory)
             .cache_capacity(CACHE)
@@ -106,13 +110,18 @@ impl Engine {
         })
     }
 
+    /// Bytes of its files.
+    pub(super) fn size(&self) -> Result<u64, EngineError> {
+        self.db.size_on_disk().map_err(EngineError)
+    }
+
     /// All of `changes` or none, also after a crash. Not durable before [`Self::flush`].
-    pub(super) fn apply(&self, changes: Vec<Change>) -> Result<(), EngineError> {
+    pub(super) fn apply(&self, changes: &[Change]) -> Result<(), EngineError> {
         let mut batch = sled::Batch::default();
         for Change { key, value } in changes {
             match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                None => batch.remove(key.as_slice()),
             }
         }
         self.db.apply_batch(batch).map_err(EngineError)

@@ -24,15 +24,24 @@ pub enum OpenError {
         /// The format found.
         found: u32,
     },
+    /// The system does not show the disk that it lies on.
+    #[error("look at the disk that the store lies on")]
+    Disk(#[source] std::io::Error),
     /// The writer's thread does not start.
     #[error("start the store's writer")]
     Thread(#[source] std::io::Error),
 }
 
-/// A write that is not acknowledged: the engine has failed, and the master should end.
-#[derive(Debug, Error)]
-#[error("the store no longer takes writes; the log tells why")]
-pub struct StoreError;
+/// A write that is not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// The disk is full: nothing of it was written, and it may come again when there is room.
+    #[error("the store is full: the disk has less left than the master keeps free")]
+    Full,
+    /// The engine has failed, and the master should end; the write may be lost.
+    #[error("the store no longer takes writes; the log tells why")]
+    Failed,
+}
 
 /// A read that failed.
 #[derive(Debug, Error)]

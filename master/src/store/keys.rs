@@ -9,6 +9,7 @@ pub(super) const FORMAT: &[u8] = b"!format";
 /// A ledger's letter.
 pub(super) mod ledger {
     pub(in crate::store) const ACTIVE_JOB: u8 = b'a';
+    pub(in crate::store) const BRIDGE: u8 = b'b';
     pub(in crate::store) const CURSOR: u8 = b'c';
     pub(in crate::store) const DEAD_LETTER: u8 = b'd';
     pub(in crate::store) const EVENT: u8 = b'e';
@@ -69,6 +70,11 @@ pub(super) fn outbox(minion: &MinionId) -> Vec<u8> {
 
 pub(super) fn dead_letter(bridge: &str, seq: u64) -> Vec<u8> {
     [&[ledger::DEAD_LETTER], bridge.as_bytes(), &[0], &seq.to_be_bytes()].concat()
+}
+
+/// Which event the letter of a key is of.
+pub(super) fn letter_seq(key: &[u8]) -> u64 {
+    key.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 pub(super) fn dead_letters(bridge: &str) -> (Vec<u8>, Vec<u8>) {

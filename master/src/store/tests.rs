@@ -180,6 +180,7 @@ async fn retention_removes_the_oldest_events_and_seqs_go_on() {
     let directory = TempDir::new().unwrap();
     let bytes = 64 << 10;
     let store = open_keeping(directory.path(), Retention { bytes, ..Retention::default() });
+    store.expire().await.unwrap();
     for n in 1..=5000 {
         store.submit(event(n).into()).await.unwrap();
     }
@@ -194,11 +195,78 @@ async fn retention_removes_the_oldest_events_and_seqs_go_on() {
     let kept = all(&store).await;
     assert_eq!((kept[0].seq, kept.last().unwrap().seq), (first, 5010));
     store.append(event(5011)).await.unwrap();
+    assert_eq!(store.first_seq().unwrap(), first, "nothing goes before somebody asks");
+    while store.expire().await.unwrap() {}
     store.append(event(5012)).await.unwrap();
+    store.append(event(5013)).await.unwrap();
     drop(store);
     let store = open(directory.path());
     // What had outlived its age is gone but for the newest value that was there when the last one came.
-    assert_eq!((store.first_seq().unwrap(), store.last_seq()), (5011, 5012));
+    assert_eq!((store.first_seq().unwrap(), store.last_seq()), (5012, 5013));
+}
+
+#[tokio::test]
+async fn what_a_reader_has_not_passed_stays_until_there_is_more_than_that() {
+    let directory = TempDir::new().unwrap();
+    let (bytes, undelivered) = (16 << 10, 128 << 10);
+    let retention = Retention { bytes, undelivered, ..Retention::default() };
+    let store = open_keeping(directory.path(), retention);
+    let fill = async |count| {
+        for n in 0..count {
+            let submitted = store.submit(event(n).into()).await.unwrap();
+            // Values of a few events, as minions send them.
+            if n.is_multiple_of(8) {
+                submitted.wait().await.unwrap();
+            }
+        }
+        while store.expire().await.unwrap() {}
+    };
+    store.hold("bridge/elk").unwrap();
+    fill(600).await;
+    assert_eq!(store.first_seq().unwrap(), 1, "nothing is delivered yet");
+
+    store.set_cursor("bridge/elk", 500).await.unwrap();
+    fill(1).await;
+    let first = store.first_seq().unwrap();
+    assert!((200..=501).contains(&first), "delivered, and more than is kept: {first}");
+
+    fill(4_000).await;
+    let (first, lag) = (store.first_seq().unwrap(), store.lag(500).unwrap());
+    assert!(first > 501, "the larger limit ends it");
+    assert!((100 << 10..=undelivered).contains(&lag.bytes), "{lag:?}");
+    assert_eq!(lag.events, store.last_seq() - first + 1);
+
+    store.release("bridge/elk");
+    fill(1).await;
+    assert!(store.lag(0).unwrap().bytes <= bytes, "nobody waits any more");
+    assert_eq!(store.cursor("bridge/elk").unwrap(), Some(500));
+}
+
+#[tokio::test]
+async fn a_lag_is_what_lies_behind_a_cursor() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path());
+    assert_eq!(store.lag(0).unwrap(), Lag::default());
+    let mut batch = Batch::new();
+    (1..=40).for_each(|n| batch.event(event(n)));
+    store.write(batch).await.unwrap();
+    store.append(event(41)).await.unwrap();
+    let times: Vec<_> = all(&store).await.iter().map(|event| event.ts).collect();
+    let whole = store.lag(0).unwrap();
+    assert_eq!((whole.events, whole.oldest), (41, Some(times[0])));
+    let usage = store.usage().unwrap();
+    assert_eq!((usage.first_seq, usage.last_seq), (1, 41));
+    assert_eq!(usage.event_bytes, whole.bytes);
+    assert!(usage.bytes > whole.bytes && usage.disk_free > 0, "{usage:?}");
+
+    let half = store.lag(20).unwrap();
+    assert_eq!((half.events, half.oldest), (21, Some(times[20])));
+    assert!((whole.bytes * 2 / 5..whole.bytes * 3 / 5).contains(&half.bytes), "{half:?}");
+    assert_eq!(store.lag(40).unwrap().oldest, Some(times[40]));
+    assert_eq!(store.lag(40).unwrap().events, 1);
+    for after in [41, 42, u64::MAX] {
+        assert_eq!(store.lag(after).unwrap(), Lag::default());
+    }
 }
 
 #[tokio::test]
@@ -247,7 +315,7 @@ fn a_store_of_a_newer_format_is_refused() {
     let directory = TempDir::new().unwrap();
     let engine = Engine::start(directory.path()).unwrap();
     let value = Some((FORMAT + 1).to_be_bytes().to_vec());
-    engine.apply(vec![Change { key: keys::FORMAT.to_vec(), value }]).unwrap();
+    engine.apply(&[Change { key: keys::FORMAT.to_vec(), value }]).unwrap();
     engine.flush().unwrap();
     drop(engine);
     let refused = Store::open(directory.path(), Retention::default()).err().unwrap();

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,11 +16,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::{NoContext, Uuid};
 
 use super::{
-    Appended, PutError, Retention, Revision, StoreError,
+    Appended, PutError, Retention, Revision, StoreError, StoreState,
+    backup::{Mirror, Mirroring},
     batch::Batch,
     engine::{Change, Engine, EngineError},
     keys,
     log::{self, Chunk, Recent},
+    readers::Readers,
     registry_value,
 };
 
@@ -37,6 +42,13 @@ pub(super) enum Write {
         batch: Batch,
         done: oneshot::Sender<Result<Revision, PutError>>,
     },
+    /// From now on, what is committed goes here too.
+    Mirror {
+        mirror: Mirror,
+        done: oneshot::Sender<()>,
+    },
+    /// With the next commit that is over.
+    EndMirror,
     /// What is over its age goes, also where nothing is written; whether there may be more of it.
     Expire {
         done: oneshot::Sender<Result<bool, StoreError>>,
@@ -50,49 +62,63 @@ enum Answer {
     Expire(oneshot::Sender<Result<bool, StoreError>>, bool),
 }
 
+/// What the writer shares with the store's handles.
+pub(super) struct WriterParts {
+    pub(super) engine: Arc<Engine>,
+    pub(super) recent: Arc<Mutex<Recent>>,
+    pub(super) readers: Arc<Readers>,
+    /// The seq of the newest durable event.
+    pub(super) last: watch::Sender<u64>,
+    /// Bytes of the log up to it, removed ones too.
+    pub(super) log_end: Arc<AtomicU64>,
+    pub(super) state: watch::Sender<StoreState>,
+    pub(super) retention: Retention,
+}
+
 pub(super) struct Writer {
-    engine: Arc<Engine>,
-    recent: Arc<Mutex<Recent>>,
-    last: watch::Sender<u64>,
-    retention: Retention,
+    shared: WriterParts,
     /// The seq of the newest event, durable or not.
     seq: u64,
     /// Bytes of the log so far, removed ones too.
     offset: u64,
+    /// Whether it forgets what is old: not before it was asked to, which is after every reader has said what it holds.
+    forgets: bool,
     changes: Vec<Change>,
     appended: Vec<(usize, Arc<Event>)>,
     answers: Vec<Answer>,
     revisions: HashMap<Vec<u8>, Revision>,
     chunk: Option<Chunk>,
+    mirroring: Mirroring,
 }
 
 impl Writer {
-    pub(super) fn new(
-        engine: Arc<Engine>,
-        recent: Arc<Mutex<Recent>>,
-        last: watch::Sender<u64>,
-        offset: u64,
-        retention: Retention,
-    ) -> Self {
-        let seq = *last.borrow();
+    pub(super) fn new(shared: WriterParts) -> Self {
+        let (seq, offset) = (*shared.last.borrow(), shared.log_end.load(Ordering::Relaxed));
         Self {
-            engine,
-            recent,
-            last,
-            retention,
+            shared,
             seq,
             offset,
+            forgets: false,
             changes: Vec::new(),
             appended: Vec::new(),
             answers: Vec::new(),
             revisions: HashMap::new(),
             chunk: None,
+            mirroring: Mirroring::default(),
         }
     }
 
     /// Until every handle is gone, or the engine fails: what is on the disk is then unknown, so nothing more is
     /// written over it.
     pub(super) fn run(mut self, writes: &mut mpsc::Receiver<Write>) -> Result<(), EngineError> {
+        let result = self.write(writes);
+        if result.is_err() {
+            self.shared.state.send_replace(StoreState::Failed);
+        }
+        result
+    }
+
+    fn write(&mut self, writes: &mut mpsc::Receiver<Write>) -> Result<(), EngineError> {
         while let Some(write) = writes.blocking_recv() {
             // The one clock of the store: when events were appended.
             let now = log::to_microsecond(Timestamp::now());
@@ -115,7 +141,7 @@ impl Writer {
             Write::Registry { key, expected, entry, batch, done } => {
                 let current = match self.revisions.get(&key) {
                     Some(&revision) => Some(revision),
-                    None => self.engine.value(&key)?.as_deref().and_then(registry_value::revision),
+                    None => self.shared.engine.value(&key)?.as_deref().and_then(registry_value::revision),
                 };
                 if current != expected {
                     // The writer may be gone; nobody else wants to know.
@@ -129,8 +155,15 @@ impl Writer {
                 self.take_batch(batch, now);
                 self.answers.push(Answer::Registry(done, revision));
             }
+            Write::Mirror { mirror, done } => {
+                self.mirroring.begin(mirror);
+                // Whoever wanted the copy may be gone; the mirror notices.
+                let _ = done.send(());
+            }
+            Write::EndMirror => self.mirroring.end(),
             Write::Expire { done } => {
-                let mut removed = self.retention.expired_jobs(&self.engine, now)?;
+                self.forgets = true;
+                let mut removed = self.shared.retention.expired_jobs(&self.shared.engine, now)?;
                 removed.append(&mut self.expired_events(now)?);
                 self.answers.push(Answer::Expire(done, !removed.is_empty()));
                 self.changes.append(&mut removed);
@@ -150,15 +183,7 @@ impl Writer {
 
     fn append(&mut self, event: NewEvent, now: Timestamp) {
         self.seq += 1;
-        let event = Event {
-            id: time_ordered_id(now),
-            seq: self.seq,
-            ts: now,
-            at: event.at.map(log::to_microsecond),
-            tag: event.tag,
-            minion: event.minion,
-            data: event.data,
-        };
+        let event = numbered(event, self.seq, now);
         let chunk = self.chunk.get_or_insert_with(|| Chunk::new(self.seq));
         let length = chunk.push(&event);
         if chunk.is_full() {
@@ -178,23 +203,28 @@ impl Writer {
 
     fn commit(&mut self, now: Timestamp) -> Result<(), EngineError> {
         self.close_chunk();
-        if !self.appended.is_empty() {
+        if self.forgets && !self.appended.is_empty() {
             let mut removed = self.expired_events(now)?;
             self.changes.append(&mut removed);
         }
+        self.mirroring.stage(&self.changes);
         // A pass of retention that found nothing writes nothing.
         if !self.changes.is_empty() {
-            self.engine.apply(std::mem::take(&mut self.changes))?;
-            self.engine.flush()?;
+            self.shared.engine.apply(&self.changes)?;
+            self.shared.engine.flush()?;
         }
         // Durable from here on; nothing above told anybody, everything below does.
+        self.mirroring.commit(self.seq);
+        self.shared.readers.handle_durable(self.changes.iter());
+        self.changes.clear();
         self.revisions.clear();
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
         for (length, event) in self.appended.drain(..) {
             recent.push(length, event);
         }
         drop(recent);
-        self.last.send_if_modified(|last| std::mem::replace(last, self.seq) != self.seq);
+        self.shared.log_end.store(self.offset, Ordering::Release);
+        self.shared.last.send_if_modified(|last| std::mem::replace(last, self.seq) != self.seq);
         for answer in self.answers.drain(..) {
             // A writer that no longer waits loses nothing: what it wrote is durable.
             match answer {
@@ -207,7 +237,22 @@ impl Writer {
     }
 
     fn expired_events(&self, now: Timestamp) -> Result<Vec<Change>, EngineError> {
-        self.retention.expired_events(&self.engine, self.seq, self.offset, now)
+        let Self { shared, seq, offset, .. } = self;
+        let delivered = shared.readers.slowest();
+        shared.retention.expired_events(&shared.engine, *seq, *offset, delivered, now)
+    }
+}
+
+/// An event as it is appended.
+pub(super) fn numbered(event: NewEvent, seq: u64, now: Timestamp) -> Event {
+    Event {
+        id: time_ordered_id(now),
+        seq,
+        ts: now,
+        at: event.at.map(log::to_microsecond),
+        tag: event.tag,
+        minion: event.minion,
+        data: event.data,
     }
 }
 

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{config::Config, store::Retention};
+use crate::{
+    config::Config,
+    store::{OpenError, Retention, StartError},
+};
 
 /// A fleet that writes down what it is asked for.
 #[derive(Clone, Default)]
@@ -46,6 +49,10 @@ struct Setup {
 
 impl Setup {
     fn new(rules: &[(&str, &str)]) -> Self {
+        Self::keeping(rules, Retention::default())
+    }
+
+    fn keeping(rules: &[(&str, &str)], retention: Retention) -> Self {
         let directory = TempDir::new().unwrap();
         let list: Vec<_> = rules
             .iter()
@@ -57,8 +64,22 @@ impl Setup {
         }
         fs::write(directory.path().join("master.yml"), format!("reactor:\n{}", list.concat()))
             .unwrap();
-        let store = Store::open(&directory.path().join("data"), Retention::default()).unwrap();
+        let store = Store::open(&directory.path().join("data"), retention).unwrap();
         Self { directory, store, fleet: Fleet::default() }
+    }
+
+    /// As a master does that ends and starts.
+    fn reopen(self, retention: Retention) -> Self {
+        let Self { directory, store, fleet } = self;
+        drop(store);
+        let store = loop {
+            // The writer of a dropped store lets go of the directory a moment later.
+            match Store::open(&directory.path().join("data"), retention) {
+                Err(OpenError::Start(StartError::InUse { .. })) => std::thread::yield_now(),
+                opened => break opened.unwrap(),
+            }
+        };
+        Self { directory, store, fleet }
     }
 
     async fn start(&self) -> tokio::task::JoinHandle<Result<(), ReactorStopped>> {
@@ -134,6 +155,31 @@ async fn a_restart_takes_up_what_was_not_met_and_repeats_nothing_that_was_record
     let _task = setup.start().await;
     setup.wait("drover/reactor/ran", 3).await;
     assert_eq!(setup.fleet.asked(), ["a test.ping", "b test.ping", "c test.ping"]);
+}
+
+#[tokio::test]
+async fn what_retention_took_away_before_the_reactor_is_told_with_its_count() {
+    let few = Retention { bytes: 4 << 10, undelivered: 16 << 10, ..Retention::default() };
+    let setup = Setup::keeping(&[("shop/*", PING)], few);
+    let task = setup.start().await;
+    setup.send("shop/open", "a", Value::Null).await;
+    setup.wait("drover/reactor/ran", 1).await;
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    for n in 0..2_000 {
+        setup.send("other/open", "b", json!(n)).await;
+    }
+    while setup.store.expire().await.unwrap() {}
+    let first = setup.store.first_seq().unwrap();
+    assert!(first > 500, "the reactor holds only so much: {first}");
+    let setup = setup.reopen(few);
+    let _task = setup.start().await;
+    let missed = setup.wait("drover/reactor/missed", 1).await;
+    assert_eq!((&missed[0]["from"], &missed[0]["to"]), (&json!(1), &json!(first - 1)));
+    assert_eq!(missed[0]["count"], first - 1);
+    setup.send("shop/open", "c", Value::Null).await;
+    setup.wait("drover/reactor/ran", 1).await;
+    assert_eq!(setup.fleet.asked(), ["a test.ping", "c test.ping"], "and it goes on");
 }
 
 #[tokio::test]
