@@ -113,6 +113,7 @@ pub fn start(simulation: &Simulation) -> anyhow::Result<(Arc<Tally>, watch::Rece
     for number in 1..=simulation.count {
         let minion = Minion {
             retry: simulation.retry,
+            number,
             events: AtomicU64::new(simulation.events),
             tally: Arc::clone(&tally),
             changed: Arc::clone(&changed),
@@ -130,7 +131,7 @@ pub fn start(simulation: &Simulation) -> anyhow::Result<(Arc<Tally>, watch::Rece
             heartbeat: simulation.heartbeat,
             seed: number as u64,
         };
-        tokio::spawn(minion.live(tunnel, settings, number));
+        tokio::spawn(minion.live(tunnel, settings));
     }
     Ok((tally, connected))
 }
@@ -171,6 +172,7 @@ fn issue(
 
 struct Minion {
     retry: Option<Duration>,
+    number: usize,
     /// How many are still to be queued.
     events: AtomicU64,
     tally: Arc<Tally>,
@@ -178,11 +180,11 @@ struct Minion {
 }
 
 impl Minion {
-    async fn live(self, mut tunnel: TunnelConfig, settings: Settings, number: usize) {
+    async fn live(self, mut tunnel: TunnelConfig, settings: Settings) {
         let mut outbox = Outbox::default();
         let mut phase = Disconnected::new(settings, now());
         // The first attempts do not fall into one moment: a fleet is not switched on by one switch.
-        time::sleep(Duration::from_micros(200 * number as u64)).await;
+        time::sleep(Duration::from_micros(200 * self.number as u64)).await;
         loop {
             match self.retry {
                 Some(retry) => time::sleep(retry).await,
@@ -191,7 +193,7 @@ impl Minion {
             let dialling = phase.connect();
             phase = match tunnel::connect(&tunnel).await {
                 Ok(connection) => {
-                    let (grains, wall) = (grains(number), Timestamp::now());
+                    let (grains, wall) = (grains(self.number), Timestamp::now());
                     let (greeting, hello) =
                         dialling.connected(grains, Roots::default(), wall, now());
                     let first = (greeting, hello);
@@ -308,7 +310,9 @@ impl Minion {
     fn queue_events(&self, outbox: &mut Outbox) {
         while outbox.len() < QUEUED && self.events.load(Ordering::Relaxed) > 0 {
             let left = self.events.fetch_sub(1, Ordering::Relaxed);
-            let data = json!({"left": left, "badge": left % 977, "reader": "a simulated one"});
+            // A key of its own, as no mapping should have it.
+            let key = format!("k{}-{left}", self.number);
+            let data = json!({"left": left, "badge": left % 977, "keys": {key: true}});
             let event = OutboxEvent { path: "sim/event".to_owned(), data };
             outbox.push(OutboxItem::App(event), now());
         }
