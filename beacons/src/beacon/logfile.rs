@@ -8,6 +8,7 @@ mod record;
 mod tail;
 
 use std::{
+    collections::BTreeSet,
     fs::{File, Metadata},
     io,
     path::{Path, PathBuf},
@@ -20,7 +21,7 @@ use serde_json::Value;
 use self::{
     paths::FileId,
     record::Shape,
-    tail::{Pass, Start, Tail, read_head},
+    tail::{Before, Pass, Start, Tail, read_head},
 };
 use super::{Look, Reading};
 use crate::{
@@ -161,13 +162,20 @@ impl Logfile {
             left: MOST_READ,
             buffer: Vec::new(),
         };
-        let count = self.tails.len();
-        self.turn = (self.turn + 1) % count.max(1);
-        for nth in 0..count {
-            let tail = &mut self.tails[(self.turn + nth) % count];
-            let outcome = tail.read(&mut pass);
-            note(tail.path(), outcome);
-            pass.readings.extend(tail.take_dropped(now));
+        let names: BTreeSet<PathBuf> =
+            self.tails.iter().map(|tail| tail.name().to_owned()).collect();
+        let turn = self.turn % names.len().max(1);
+        self.turn = turn + 1;
+        for name in names.iter().cycle().skip(turn).take(names.len()) {
+            // Of files in one another's place the older comes first, to its end.
+            for tail in self.tails.iter_mut().filter(|tail| tail.name() == name) {
+                let outcome = tail.read(&mut pass);
+                note(tail.path(), outcome);
+                pass.readings.extend(tail.take_dropped(now));
+                if tail.is_held_back() {
+                    break;
+                }
+            }
         }
         self.tails.retain_mut(|tail| !tail.is_over(now, &mut pass));
         failed.map_or(Ok(()), Err)
@@ -184,58 +192,72 @@ impl Logfile {
         let known: Vec<FileId> = self.tails.iter().map(Tail::id).collect();
         let is_new = |metadata: &Metadata| !known.contains(&FileId::of(metadata));
         let has_new = found.iter().any(|(_, metadata)| is_new(metadata));
-        let mut cuts = Vec::new();
+        let mut origins = Vec::new();
         for tail in &mut self.tails {
             let here = found.iter().find(|(_, metadata)| FileId::of(metadata) == tail.id());
+            let here = here.map(|(path, metadata)| (path.as_path(), metadata));
             // Only a new file can be a copy.
-            let before = has_new.then(|| tail.before());
-            match tail.observe(here.map(|(path, metadata)| (path.as_path(), metadata)), now) {
-                Ok(Some(unread)) => cuts.push((before, Some(unread))),
-                Ok(None) => cuts.push((has_new.then(|| tail.before()), None)),
-                Err(why) => {
-                    cuts.push((None, None));
-                    note(tail.path(), Err(why));
+            let mut origin = Origin { before: has_new.then(|| tail.before()), unread: None };
+            match tail.observe(here, now) {
+                Ok(None) => origin.before = has_new.then(|| tail.before()),
+                Ok(unread) => origin.unread = unread,
+                Err(why) => note(tail.path(), Err(why)),
+            }
+            origins.push(origin);
+        }
+        let mut opened = Vec::new();
+        for (path, metadata) in found.iter().filter(|(_, metadata)| is_new(metadata)) {
+            let beginning = if is_first && !self.from_start { Start::End } else { Start::At(0) };
+            let mut place = (origins.len(), path.as_path(), beginning);
+            if !is_first {
+                match File::open(path).and_then(|file| read_head(&file)) {
+                    Ok(head) => {
+                        if let Some((at, start)) = copied(&head, metadata.len(), &mut origins) {
+                            place = (at, self.tails[at].name(), start);
+                        }
+                    }
+                    Err(why) => note(path, Err(why)),
                 }
             }
-        }
-        for (path, metadata) in found.iter().filter(|(_, metadata)| is_new(metadata)) {
-            let start = match (is_first, self.from_start) {
-                (true, false) => Ok(Start::End),
-                (true, true) => Ok(Start::At(0)),
-                (false, _) => File::open(path)
-                    .and_then(|file| read_head(&file))
-                    .map(|head| start_of_copy(&head, metadata.len(), &mut cuts)),
-            };
-            match start.and_then(|start| Tail::open(path.clone(), start)) {
-                Ok(tail) => self.tails.push(tail),
+            let (at, name, start) = place;
+            match Tail::open(path.clone(), name.to_owned(), start) {
+                Ok(tail) => opened.push((at, tail)),
                 Err(why) => note(path, Err(why)),
             }
         }
-        for (tail, (_, unread)) in self.tails.iter_mut().zip(cuts) {
-            tail.lose(unread.unwrap_or(0));
+        for (tail, origin) in self.tails.iter_mut().zip(origins) {
+            tail.lose(origin.unread.unwrap_or(0));
+        }
+        // A copy comes before what is written after it was made.
+        for (at, tail) in opened.into_iter().rev() {
+            self.tails.insert(at, tail);
         }
     }
 }
 
-/// Where a new file is read from: its beginning, unless it is the copy that a rotation made of a file that is followed.
-/// What had not been read of one that was cut is then read from the copy, and not lost.
-fn start_of_copy(
-    head: &[u8],
-    size: u64,
-    cuts: &mut [(Option<tail::Before>, Option<u64>)],
-) -> Start {
-    for (before, unread) in cuts {
-        let Some(before) = before else { continue };
-        if before.head.len() < TELLING_HEAD || !head.starts_with(&before.head) {
-            continue;
-        }
-        return match unread.take() {
-            Some(_) if size >= before.offset => Start::At(before.offset),
-            // Of one that was not cut, the rest is read where it is.
-            Some(_) | None => Start::End,
-        };
+/// What a new file may be the copy of.
+#[derive(Debug)]
+struct Origin {
+    /// How the file began and how far it was read: if it was cut, before that.
+    before: Option<Before>,
+    /// How much of it had not been read when it was cut.
+    unread: Option<u64>,
+}
+
+/// If a new file is the copy that a rotation made of one that is followed: of which, and where it is read from. What had
+/// not been read of one that was cut is then not lost.
+fn copied(head: &[u8], size: u64, origins: &mut [Origin]) -> Option<(usize, Start)> {
+    let is_copy = |origin: &Origin| {
+        let before = origin.before.as_ref();
+        before.is_some_and(|of| of.head.len() >= TELLING_HEAD && head.starts_with(&of.head))
+    };
+    let at = origins.iter().position(is_copy)?;
+    let offset = origins[at].before.as_ref().map_or(0, |before| before.offset);
+    match origins[at].unread.take() {
+        Some(_) if size >= offset => Some((at, Start::At(offset))),
+        // Of one that was not cut, the rest is read where it is.
+        Some(_) | None => Some((at, Start::End)),
     }
-    Start::At(0)
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub(super) struct Before {
 #[derive(Debug)]
 pub(super) struct Tail {
     path: PathBuf,
+    /// What it was called first. A file that is made in its place has the same name, and is read after it.
+    name: PathBuf,
     id: FileId,
     file: File,
     head: Vec<u8>,
@@ -63,11 +65,13 @@ pub(super) struct Tail {
     skips_line: bool,
     /// Since when there is nothing new in a file that is not at its path any more.
     over: Option<Instant>,
+    /// There is more to read, which may not go yet.
+    is_held_back: bool,
     dropped: Dropped,
 }
 
 impl Tail {
-    pub(super) fn open(path: PathBuf, start: Start) -> io::Result<Self> {
+    pub(super) fn open(path: PathBuf, name: PathBuf, start: Start) -> io::Result<Self> {
         let file = File::open(&path)?;
         let metadata = file.metadata()?;
         let size = metadata.len();
@@ -81,6 +85,7 @@ impl Tail {
         }
         Ok(Self {
             path,
+            name,
             id: FileId::of(&metadata),
             head: read_head(&file)?,
             file,
@@ -90,6 +95,7 @@ impl Tail {
             links: metadata.nlink(),
             skips_line: last != *b"\n",
             over: None,
+            is_held_back: false,
             dropped: Dropped::default(),
         })
     }
@@ -100,6 +106,15 @@ impl Tail {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// Whether there is more to read, which may not go yet.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.is_held_back
     }
 
     pub(super) fn before(&self) -> Before {
@@ -158,9 +173,11 @@ impl Tail {
 
     /// Reads what is new, as far as it may go.
     pub(super) fn read(&mut self, pass: &mut Pass<'_>) -> io::Result<()> {
+        self.is_held_back = false;
         // More of a record may be among what is new.
         let may_be_whole = pass.manner.multiline.is_none() || self.offset == self.size;
         if may_be_whole && !self.send(pass) {
+            self.is_held_back = true;
             return Ok(());
         }
         if self.offset == self.size {
@@ -168,12 +185,34 @@ impl Tail {
         }
         pass.buffer.resize(CHUNK, 0);
         let mut buffer = std::mem::take(&mut pass.buffer);
-        let outcome = self.skip_backlog(&mut buffer, pass).and_then(|()| {
-            while pass.left > 0 && self.read_chunk(&mut buffer, pass)? {}
-            Ok(())
-        });
+        let outcome = self.read_new(&mut buffer, pass);
         pass.buffer = buffer;
         outcome
+    }
+
+    fn read_new(&mut self, buffer: &mut [u8], pass: &mut Pass<'_>) -> io::Result<()> {
+        self.skip_backlog(buffer, pass)?;
+        while self.offset < self.size {
+            if pass.left == 0 {
+                self.is_held_back = true;
+                break;
+            }
+            let wanted = usize::try_from(self.size - self.offset).unwrap_or(usize::MAX);
+            let most = buffer.len().min(wanted);
+            let read = self.file.read_at(&mut buffer[..most], self.offset)?;
+            pass.left = pass.left.saturating_sub(read as u64);
+            let begin = self.offset;
+            if !self.take_lines(&buffer[..read], pass) {
+                self.is_held_back = true;
+                break;
+            }
+            if self.offset == begin {
+                // A line without its end.
+                break;
+            }
+        }
+        self.is_held_back |= self.held.is_some() && pass.manner.multiline.is_none();
+        Ok(())
     }
 
     /// Whether it was rotated away and nothing more is to be expected of it. The last line may lack its end.
@@ -228,17 +267,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Takes the lines of the next chunk; false when there is none, or no more may go.
-    fn read_chunk(&mut self, buffer: &mut [u8], pass: &mut Pass<'_>) -> io::Result<bool> {
-        let wanted = usize::try_from(self.size - self.offset).unwrap_or(usize::MAX);
-        let most = buffer.len().min(wanted);
-        let read = self.file.read_at(&mut buffer[..most], self.offset)?;
-        pass.left = pass.left.saturating_sub(read as u64);
-        let begin = self.offset;
-        let may_go_on = self.take_lines(&buffer[..read], pass);
-        Ok(may_go_on && self.offset > begin)
-    }
-
+    /// Takes the lines of a chunk; false if they may not go.
     fn take_lines(&mut self, chunk: &[u8], pass: &mut Pass<'_>) -> bool {
         let mut rest = chunk;
         while !rest.is_empty() {

@@ -113,12 +113,27 @@ fn nothing_is_lost_or_told_twice_when_a_file_is_renamed_and_made_anew() {
         // The program has not noticed yet.
         bench.append("app.log.1", "late\n");
         bench.append("app.log", "new\n");
-        let mut told = bench.told();
-        told.sort();
-        assert_eq!(told, ["late", "new"], "{pattern}");
+        assert_eq!(bench.told(), ["late", "new"], "{pattern}");
         fs::remove_file(bench.path("app.log.1")).unwrap();
         assert!(bench.told().is_empty());
         assert_eq!(bench.beacon.tails.len(), 1, "what was removed is let go of");
+    }
+}
+
+#[test]
+fn a_new_file_waits_for_the_end_of_the_one_in_whose_place_it_is() {
+    for pattern in ["app.log", "app.log*"] {
+        let files = format!("{{dir}}/{pattern}");
+        let mut bench = Bench::new(json!({"files": [files], "lines_per_second": 1}));
+        bench.append("app.log", "");
+        bench.told();
+        let lines =
+            |from: u32, to: u32| (from..to).map(|line| format!("{line}\n")).collect::<String>();
+        bench.append("app.log", lines(0, 30));
+        fs::rename(bench.path("app.log"), bench.path("app.log.1")).unwrap();
+        bench.append("app.log", lines(30, 40));
+        let told: Vec<String> = (0..10).flat_map(|_| bench.told()).collect();
+        assert_eq!(told.join("\n") + "\n", lines(0, 40), "{pattern}");
     }
 }
 
