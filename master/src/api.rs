@@ -9,6 +9,7 @@ use tokio::net::UnixListener;
 use crate::master::Master;
 
 mod authorities;
+mod backup;
 mod crl;
 mod error;
 mod events;
@@ -22,6 +23,7 @@ mod states;
 mod stations;
 mod stream;
 
+pub use backup::Peer;
 pub use error::ApiError;
 
 /// The routes of this master, with those that other parts bring.
@@ -34,6 +36,7 @@ pub fn router(master: Master, others: Router) -> Router {
         .merge(crl::routes())
         .merge(authorities::routes())
         .merge(events::routes())
+        .merge(backup::routes())
         .merge(states::routes())
         .merge(stations::routes())
         .merge(openapi::routes())

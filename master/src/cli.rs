@@ -3,6 +3,7 @@
 
 mod arguments;
 mod authorities;
+mod backup;
 mod bridge;
 mod client;
 mod crl;
@@ -15,6 +16,7 @@ mod minions;
 mod output;
 mod pending;
 mod state;
+mod status;
 mod value;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -69,6 +71,11 @@ fn run(invocation: &Invocation) -> Result<Outcome, Failure> {
         );
         return Ok(Outcome::Success);
     }
+    if let Invocation::Verb(global, Verb::Backup(arguments)) = invocation
+        && arguments.check
+    {
+        return backup::check(&Printer::new(global), &arguments.file);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -93,6 +100,8 @@ async fn dispatch(invocation: &Invocation) -> Result<Outcome, Failure> {
             }
             Verb::State { verb } => state::run(client, &printer, verb).await,
             Verb::Bridge { verb } => bridge::run(client, &printer, verb).await,
+            Verb::Status => status::run(client, &printer).await,
+            Verb::Backup(arguments) => backup::run(client, &printer, arguments).await,
             Verb::Completions { .. } => Ok(Outcome::Success),
         },
     }

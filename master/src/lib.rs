@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod authorities;
+pub mod backup;
 pub mod bridge;
 pub mod bus;
 pub mod cli;
@@ -18,12 +19,15 @@ pub mod identity;
 pub mod jobs;
 pub mod manifests;
 pub mod master;
+pub mod metrics;
 pub mod operational;
 pub mod pillar;
 pub mod presence;
 pub mod reactor;
 pub mod registry;
 pub mod requests;
+pub mod restore;
 pub mod retire;
 pub mod runners;
+pub mod status;
 pub mod store;

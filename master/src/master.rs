@@ -21,6 +21,7 @@ use thiserror::Error;
 
 use crate::{
     authorities::Authorities,
+    backup::Backups,
     clock::Now,
     config::Config,
     crl::{CrlHandle, RevokeError},
@@ -70,6 +71,8 @@ pub struct Parts {
     pub retirements: RetireHandle,
     /// Who is there.
     pub presence: PresenceHandle,
+    /// Copies all of it into one file.
+    pub backups: Backups,
     /// Pillar and previews.
     pub pillars: Pillars,
     /// When it began.

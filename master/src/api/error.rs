@@ -48,6 +48,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// It is not for whoever asks.
+    pub fn forbidden(message: impl fmt::Display) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
     /// It contradicts what is there.
     pub fn conflict(message: impl fmt::Display) -> Self {
         Self::new(StatusCode::CONFLICT, message)

@@ -24,8 +24,9 @@ mod tests {
     use super::DOCUMENT;
 
     /// The sources that have routes; one that is missing here fails the count below.
-    const SOURCES: [&str; 12] = [
+    const SOURCES: [&str; 14] = [
         include_str!("authorities.rs"),
+        include_str!("backup.rs"),
         include_str!("crl.rs"),
         include_str!("events.rs"),
         include_str!("jobs.rs"),
@@ -37,6 +38,7 @@ mod tests {
         include_str!("stations.rs"),
         include_str!("../api.rs"),
         include_str!("../bridge/routes.rs"),
+        include_str!("../status/routes.rs"),
     ];
 
     #[test]

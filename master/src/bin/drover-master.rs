@@ -2,10 +2,11 @@
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use drover_master::{
     config::{Config, DEFAULT_DIRECTORY, log_level},
     daemon::{self, Plan},
+    restore::Restore,
 };
 use drover_pki::passphrase::PassphraseArguments;
 use tracing_subscriber::EnvFilter;
@@ -23,10 +24,29 @@ struct Arguments {
     // The fleet CA's; where none is given, `passphrase_file` in master.yml, then the terminal.
     #[command(flatten)]
     passphrase: PassphraseArguments,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Make this master what it was when `drover backup` took FILE; the master must not run
+    ///
+    /// All of FILE is verified before anything changes. Where there is no master.yml, it takes the backup's.
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// Also over a data directory and keys that are there: they are moved aside and kept
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Verb::Restore { file, force }) = arguments.verb {
+        return restore(&Restore { config_dir: arguments.config_dir, file, force });
+    }
     let config = match Config::load(&arguments.config_dir) {
         Ok(config) => config,
         Err(error) => return fail(&anyhow::Error::new(error), 2),
@@ -58,6 +78,21 @@ fn main() -> ExitCode {
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
+    }
+}
+
+fn restore(restore: &Restore) -> ExitCode {
+    match restore.run() {
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let hint = error.hint();
+            let status = fail(&anyhow::Error::new(error), 1);
+            eprintln!("hint: {hint}");
+            status
+        }
     }
 }
 

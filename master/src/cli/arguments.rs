@@ -1,5 +1,6 @@
 //! The command line's grammar: Salt's for `drover TARGET FUNCTION`, verbs beside it.
 
+mod backup;
 mod dispatch;
 mod key;
 
@@ -12,6 +13,9 @@ use drover_proto::job::TargetType;
 use super::value;
 use crate::config::DEFAULT_DIRECTORY;
 
+use backup::{BACKUP_EXAMPLES, STATUS_EXIT};
+
+pub(super) use backup::BackupArguments;
 pub(super) use dispatch::{Invocation, parse};
 pub(super) use key::{
     AuthoritiesVerb, Chosen, Date, Imported, KeyStatus, KeyVerb, Listed, ManifestOf, Retired,
@@ -281,6 +285,12 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: BridgeVerb,
     },
+    /// How the master is doing, and what is wrong
+    #[command(after_help = STATUS_EXIT)]
+    Status,
+    /// Copy the whole master into a file while it runs, or verify such a file
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(BackupArguments),
     /// Completions for a shell: drover completions bash > /etc/bash_completion.d/drover
     Completions {
         /// bash, zsh, fish, elvish or powershell

@@ -88,6 +88,19 @@ impl Client {
         Lines::of(response).await
     }
 
+    /// Gets what is too long to be kept, and about how long it will be.
+    pub(super) async fn get_stream(mut self, path: &str) -> Result<(Body, u64), Failure> {
+        let response = self.send(Method::GET, path, None).await?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+            return Err(refusal(status, &body));
+        }
+        let expected = response.headers().get("x-drover-expected");
+        let expected = expected.and_then(|bytes| bytes.to_str().ok()?.parse().ok()).unwrap_or(0);
+        Ok((Body { body: response.into_body(), _client: self }, expected))
+    }
+
     async fn send(
         &mut self,
         method: Method,
@@ -166,6 +179,25 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     match body["hint"].as_str() {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+/// A stream of bytes.
+pub(super) struct Body {
+    body: Incoming,
+    // The connection ends with it.
+    _client: Client,
+}
+
+impl Body {
+    /// The next bytes; `None` at the end, and where the connection broke: what came has to say itself whether it is whole.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let frame = self.body.frame().await?.ok()?;
+            if let Ok(data) = frame.into_data() {
+                return Some(data);
+            }
+        }
     }
 }
 

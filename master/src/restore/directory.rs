@@ -1,0 +1,293 @@
+//! The data directory that is made beside the present one, and how it takes its place.
+
+use std::{
+    fs::{self, DirBuilder},
+    io::{self, Write as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    },
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{
+    RestoreError, beside,
+    pki::{self, PkiReport},
+    stamp,
+};
+use crate::{
+    backup::{ASIDE, File, Place},
+    store::{DirectoryLock, Previous, StartError},
+};
+
+/// In the new directory: what is left to be done.
+const MARK: &str = "restore.json";
+/// In the new directory: what belongs into `pki_dir`.
+const STAGED_PKI: &str = "restored-pki";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    /// When it was restored, by which the old directory is named.
+    at: Timestamp,
+    /// Whether what is in `pki_dir` is moved aside.
+    force: bool,
+    /// Whether all of it is there, and an old directory has to go first.
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stage {
+    Incomplete,
+    /// Whole; it takes the place of nothing.
+    Whole,
+    /// Whole; it takes the place of a directory that is moved aside before.
+    Replaces,
+}
+
+/// Why a restore that was cut off cannot be finished.
+#[derive(Debug, Error)]
+pub enum FinishError {
+    /// A file or directory cannot be read, written or moved.
+    #[error("finish a restore: {attempted} `{path}`")]
+    Io {
+        /// What was attempted, such as `write`.
+        attempted: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its note of what is left to be done is damaged.
+    #[error("finish a restore: `{path}` cannot be read")]
+    Mark {
+        /// The note.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// Somebody else is at it.
+    #[error(transparent)]
+    Locked(#[from] StartError),
+}
+
+/// A data directory in the making.
+pub(super) struct Building {
+    path: PathBuf,
+    data_dir: PathBuf,
+    mark: Mark,
+    owner: Option<(u32, u32)>,
+}
+
+impl Building {
+    /// Beside this one.
+    pub(super) fn begin(data_dir: &Path, at: Timestamp, force: bool) -> Result<Self, RestoreError> {
+        let path = beside(data_dir, "restoring");
+        // One of an earlier try that did not come to the rename that decides.
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let parent = data_dir.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent).map_err(failed("make", parent))?;
+        DirBuilder::new().mode(0o700).create(&path).map_err(failed("make", &path))?;
+        let mark = Mark { at, force, stage: Stage::Incomplete };
+        let building =
+            Self { path, data_dir: data_dir.to_owned(), mark, owner: owner_beside(data_dir) };
+        building.write_mark()?;
+        Ok(building)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts a file where it will be found.
+    pub(super) fn place(&self, file: &File) -> Result<(), RestoreError> {
+        let path = match &file.place {
+            Place::Config => return Ok(()),
+            Place::Manifests(path) => self.path.join("manifests").join(path),
+            Place::Pki(path) => self.path.join(STAGED_PKI).join(path),
+        };
+        write(&path, &file.content, file.mode, self.owner)
+    }
+
+    /// Takes the place of what is there. Returns where that went.
+    pub(super) fn commit(
+        mut self,
+        previous: Option<Previous>,
+    ) -> Result<Option<PathBuf>, RestoreError> {
+        let lock = DirectoryLock::take(&self.path)?;
+        self.mark.stage = if previous.is_some() { Stage::Replaces } else { Stage::Whole };
+        self.write_mark()?;
+        own_all(&self.path, self.owner).map_err(failed("hand over", &self.path))?;
+        sync_all(&self.path).map_err(failed("write", &self.path))?;
+        let aside = previous.is_some().then(|| beside(&self.data_dir, &aside_name(self.mark.at)));
+        if let Some(aside) = &aside {
+            // This decides: before it the old directory counts, after it whoever comes finishes.
+            fs::rename(&self.data_dir, aside).map_err(failed("move aside", &self.data_dir))?;
+        }
+        fs::rename(&self.path, &self.data_dir).map_err(failed("put in place", &self.path))?;
+        sync(self.data_dir.parent().unwrap_or(Path::new("/")))
+            .map_err(failed("write", &self.data_dir))?;
+        drop((lock, previous));
+        Ok(aside)
+    }
+
+    fn write_mark(&self) -> Result<(), RestoreError> {
+        let text = serde_json::to_vec(&self.mark).expect("a mark has a JSON form");
+        write(&self.path.join(MARK), &text, 0o600, self.owner)
+    }
+}
+
+/// Finishes a restore that has decided: one that was cut off, too. Returns what became of `pki_dir`, if there was
+/// something to do.
+///
+/// # Errors
+/// See [`FinishError`].
+pub fn finish(data_dir: &Path, pki_dir: &Path) -> Result<Option<PkiReport>, FinishError> {
+    let building = beside(data_dir, "restoring");
+    if !data_dir.exists()
+        && let Some(mark) = read_mark(&building)?
+        && has_decided(&mark, data_dir)
+    {
+        let failed =
+            |source| FinishError::Io { attempted: "put in place", path: building.clone(), source };
+        fs::rename(&building, data_dir).map_err(failed)?;
+        sync(data_dir.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+    }
+    let Some(mark) = read_mark(data_dir)? else { return Ok(None) };
+    let _lock = DirectoryLock::take(data_dir)?;
+    let staged = data_dir.join(STAGED_PKI);
+    let failed = |attempted, path: &Path| {
+        let path = path.to_owned();
+        move |source| FinishError::Io { attempted, path, source }
+    };
+    let report = pki::place(&staged, pki_dir, mark.force, &aside_name(mark.at))
+        .map_err(failed("put the keys and certificates into", pki_dir))?;
+    match fs::remove_dir_all(&staged) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove", &staged)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let path = data_dir.join(MARK);
+    fs::remove_file(&path).map_err(failed("remove", &path))?;
+    sync(data_dir).map_err(failed("write", data_dir))?;
+    Ok(Some(report))
+}
+
+fn has_decided(mark: &Mark, data_dir: &Path) -> bool {
+    match mark.stage {
+        Stage::Incomplete => false,
+        Stage::Whole => true,
+        Stage::Replaces => beside(data_dir, &aside_name(mark.at)).exists(),
+    }
+}
+
+fn read_mark(directory: &Path) -> Result<Option<Mark>, FinishError> {
+    let path = directory.join(MARK);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(FinishError::Io { attempted: "read", path, source }),
+    };
+    match serde_json::from_slice(&text) {
+        Ok(mark) => Ok(Some(mark)),
+        Err(source) => Err(FinishError::Mark { path, source }),
+    }
+}
+
+fn aside_name(at: Timestamp) -> String {
+    format!("{ASIDE}{}", stamp(at))
+}
+
+/// Whether there is nothing at a place.
+pub(super) fn is_empty(directory: &Path) -> Result<bool, RestoreError> {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(failed("read", directory)(error)),
+    }
+}
+
+/// Writes a file that is whole or absent, with the directories that it needs.
+pub(super) fn write(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> Result<(), RestoreError> {
+    write_whole(path, content, mode, owner).map_err(failed("write", path))
+}
+
+pub(super) fn write_whole(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut name = std::ffi::OsString::from(".restoring-");
+    name.push(path.file_name().unwrap_or_default());
+    let aside = path.with_file_name(name);
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    file.write_all(content)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    if let Some((user, group)) = owner {
+        std::os::unix::fs::chown(&aside, Some(user), Some(group))?;
+    }
+    file.sync_all()?;
+    fs::rename(&aside, path)?;
+    sync(directory)
+}
+
+/// Whose the directory is, or would be, where root restores for another user.
+pub(super) fn owner_beside(directory: &Path) -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let of = |path: &Path| fs::metadata(path).ok().map(|found| (found.uid(), found.gid()));
+    of(directory).or_else(|| of(directory.parent()?))
+}
+
+fn own_all(directory: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let Some((user, group)) = owner else { return Ok(()) };
+    std::os::unix::fs::chown(directory, Some(user), Some(group))?;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            own_all(&path, owner)?;
+        } else {
+            std::os::unix::fs::chown(&path, Some(user), Some(group))?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_all(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() { sync_all(&path)? } else { sync(&path)? }
+    }
+    sync(directory)
+}
+
+pub(super) fn sync(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}
+
+fn failed(attempted: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RestoreError + use<> {
+    let path = path.to_owned();
+    move |source| RestoreError::Io { attempted, path, source }
+}
