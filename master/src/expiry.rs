@@ -12,7 +12,7 @@ use crate::{crl::FactoryList, registry::timestamp};
 
 mod task;
 
-pub use task::ExpiryTask;
+pub use task::{ExpiryTask, in_directory};
 
 const DAY: i64 = 86_400;
 

@@ -24,7 +24,6 @@ pub(super) fn routes() -> Router<Master> {
         .route("/v1/minions", get(minions))
         .route("/v1/targets", get(targets))
         .route("/v1/presence", get(presence))
-        .route("/v1/status", get(status))
 }
 
 /// Whom a request is about; everybody where it does not say.
@@ -120,16 +119,4 @@ async fn presence(
             .map(|(id, entry)| (id, Presence { presence: entry.presence, since: entry.since }))
             .collect(),
     ))
-}
-
-async fn status(State(master): State<Master>) -> Result<Json<Value>, ApiError> {
-    Ok(Json(json!({
-        "name": master.config.name,
-        "version": env!("CARGO_PKG_VERSION"),
-        "listen": master.listen,
-        "connected": master.hub.roster().len(),
-        "first_seq": master.store.first_seq()?,
-        "last_seq": master.store.last_seq(),
-        "started": master.started.wall,
-    })))
 }

@@ -89,7 +89,8 @@ impl ExpiryTask {
 
 /// The roots, the fleet CAs and the master's certificate. What is not there, or cannot be read, is told of by whoever
 /// needs it.
-fn in_directory(directory: &Path) -> Vec<Watched> {
+#[must_use]
+pub fn in_directory(directory: &Path) -> Vec<Watched> {
     let previous = fs::read_dir(directory.join("previous")).into_iter().flatten().flatten();
     let previous = previous.map(|entry| entry.path());
     let previous = previous.filter(|path| path.extension().is_some_and(|kind| kind == "crt"));
