@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use drover_states::yaml::{Data, Node};
+use drover_states::{
+    settings::{duration, size},
+    yaml::{Data, Node},
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::indices::OwnIndex;
@@ -21,9 +24,24 @@ const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Retention {
     /// The bridge.
-    Own(Budget),
+    Own(Budget, Pace),
     /// ILM, ISM or somebody: the bridge neither rolls over nor removes.
     External,
+}
+
+/// How the bridge looks after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// From one look to the next.
+    pub(super) every: Duration,
+    /// How long after a request that ended without an answer an index is not followed by another.
+    pub(super) settle: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(60), settle: Duration::from_secs(300) }
+    }
 }
 
 /// What the bridge keeps to.
@@ -62,13 +80,20 @@ pub(super) struct Plan<'a> {
     pub(super) over: Option<u64>,
 }
 
+impl Default for Retention {
+    fn default() -> Self {
+        Self::Own(Budget::default(), Pace::default())
+    }
+}
+
 impl Retention {
     /// Reads the `retention` of a bridge.
     ///
     /// # Errors
     /// What is wanted.
     pub(super) fn read(node: &Node) -> Result<Self, &'static str> {
-        const WANTED: &str = "`external`, or a map of `max_bytes` and `max_age`, such as `{max_bytes: 20GiB, max_age: 30d}`";
+        const WANTED: &str = "`external`, or a map of `max_bytes` and `max_age` (and `every` and `settle`), such as \
+                              `{max_bytes: 20GiB, max_age: 30d}`";
         let Data::Mapping(entries) = &node.data else {
             return if node.as_str() == Some("external") {
                 Ok(Self::External)
@@ -77,19 +102,18 @@ impl Retention {
             };
         };
         let mut budget = Budget::default();
+        let mut pace = Pace::default();
         for entry in entries {
             let value = entry.node.to_value();
             match entry.key.as_str() {
-                "max_bytes" => {
-                    budget.max_bytes = Some(drover_states::settings::size(&value).ok_or(WANTED)?);
-                }
-                "max_age" => {
-                    budget.max_age = Some(drover_states::settings::duration(&value).ok_or(WANTED)?);
-                }
+                "max_bytes" => budget.max_bytes = Some(size(&value).ok_or(WANTED)?),
+                "max_age" => budget.max_age = Some(duration(&value).ok_or(WANTED)?),
+                "every" => pace.every = duration(&value).ok_or(WANTED)?,
+                "settle" => pace.settle = duration(&value).ok_or(WANTED)?,
                 _ => return Err(WANTED),
             }
         }
-        Ok(Self::Own(budget))
+        Ok(Self::Own(budget, pace))
     }
 }
 
@@ -229,7 +253,10 @@ mod tests {
     fn a_budget_is_read() {
         let read = |text| Retention::read(&yaml::load_nodes(text).unwrap().unwrap());
         let budget = Budget { max_bytes: Some(20 * GIB), max_age: Some(DAY * 30) };
-        assert_eq!(read("{max_bytes: 20GiB, max_age: 30d}"), Ok(Retention::Own(budget)));
+        assert_eq!(
+            read("{max_bytes: 20GiB, max_age: 30d}"),
+            Ok(Retention::Own(budget, Pace::default()))
+        );
         assert_eq!(read("external"), Ok(Retention::External));
         for wrong in ["internal", "{max_bytes: much}", "{max_byte: 1}", "[1]"] {
             assert!(read(wrong).is_err(), "{wrong}");

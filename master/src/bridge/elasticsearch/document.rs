@@ -1,88 +1,177 @@
-//! An event as a document, and where it goes.
+//! An event as a document: the fixed fields of the Elastic Common Schema and our own, which [`super::template`] maps. Pure,
+//! and written straight to the request's body. `docs/bridges/elasticsearch.md` lists the fields.
+
+use std::borrow::Cow;
 
 use drover_proto::event::Event;
-use serde_json::{Map, Value, json};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
 
-use crate::bridge::sink::Form;
+mod facts;
+mod message;
+mod payload;
+mod shape;
 
-/// An index's name, in which `%Y`, `%m` and the like stand for the time of the event: so an event that is sent again goes
-/// where it went before, and is not doubled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexName(String);
+pub(super) use shape::label_name;
 
-impl IndexName {
-    /// Takes a name as Elasticsearch does.
-    ///
-    /// # Errors
-    /// What a name must be.
-    pub fn new(text: &str) -> Result<Self, &'static str> {
-        const WANTED: &str = "an index name: lower case, at most 200 bytes, not beginning with `-`, `_`, `+` or `.`, \
-                              without spaces and any of \\ / * ? \" < > | , # :, such as `drover-events`";
-        const DATE: &str = "an index name with no other parts of a date than %Y %m %d %H %V %G, not beginning with one";
-        // What is left without the parts of a date, which `%` begins.
-        let mut pieces = text.split('%');
-        let mut fixed = pieces.next().unwrap_or_default().to_owned();
-        if fixed.is_empty() && !text.is_empty() {
-            return Err(DATE);
-        }
-        for piece in pieces {
-            fixed.push_str(piece.strip_prefix(['Y', 'm', 'd', 'H', 'V', 'G']).ok_or(DATE)?);
-        }
-        let is_forbidden = |c: char| {
-            c.is_whitespace() || c.is_control() || c.is_uppercase() || "\\/*?\"<>|,#:".contains(c)
-        };
-        let is_valid = !fixed.is_empty()
-            && text.len() <= 200
-            && !fixed.starts_with(['-', '_', '+', '.'])
-            && !fixed.contains(is_forbidden);
-        if is_valid { Ok(Self(text.to_owned())) } else { Err(WANTED) }
-    }
+use self::{
+    facts::Parts,
+    payload::{Marks, Payload},
+    shape::{Data, Document, Drover, Ecs, EventFields, Host, Labels, User},
+};
+use super::fields::{Typed, TypedFields};
+use crate::bridge::sink::{Form, Item};
 
-    /// The index of an event.
-    pub(super) fn of(&self, event: &Event) -> String {
-        if self.0.contains('%') { event.ts.strftime(&self.0).to_string() } else { self.0.clone() }
-    }
+/// Of the schema whose fields these are.
+const ECS: &str = "8.17.0";
+/// The tags of every document.
+const TAGS: [&str; 1] = ["drover"];
+/// A device's clock may be this far ahead of the master's.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+/// An event may wait this long on its device; what claims to be older comes from a clock that is wrong.
+const WAITED: SignedDuration = SignedDuration::from_hours(24 * 366);
+/// Clocks that show an earlier time were never set.
+const NEVER_SET: Timestamp = Timestamp::constant(1_577_836_800, 0);
 
-    /// What all its indices' names match.
-    pub(super) fn pattern(&self) -> String {
-        match self.0.split_once('%') {
-            Some((fixed, _)) => format!("{fixed}*"),
-            None => self.0.clone(),
-        }
-    }
-
-    /// The name of its template.
-    pub(super) fn template(&self) -> String {
-        let fixed = self.0.split('%').next().unwrap_or_default();
-        format!("drover-bridge-{}", fixed.trim_end_matches(['-', '.', '_']))
-    }
+/// What happened, as a sentence for people: the document's `message`.
+pub(in crate::bridge) fn sentence(event: &Event) -> String {
+    let nothing = Map::new();
+    let data = event.data.as_object().unwrap_or(&nothing);
+    let parts = Parts::of(event.tag.as_str());
+    let facts = facts::facts(event, &parts, data);
+    message::message(event, &parts, &facts, data).into_owned()
 }
 
-/// The document of an event: its fields, and `@timestamp`. A payload that is no map is put into one, and a plain one is
-/// text, which every server takes.
-pub(super) fn document(event: &Event, form: Form) -> Value {
-    let mut document = Map::new();
-    document.insert("@timestamp".into(), json!(event.ts));
-    document.insert("id".into(), json!(event.id));
-    document.insert("seq".into(), json!(event.seq));
-    document.insert("ts".into(), json!(event.ts));
-    if let Some(at) = event.at {
-        document.insert("at".into(), json!(at));
+/// Makes documents of events.
+#[derive(Debug, Default)]
+pub struct Documents {
+    fields: TypedFields,
+}
+
+impl Documents {
+    /// With these values of applications typed.
+    #[must_use]
+    pub const fn new(fields: TypedFields) -> Self {
+        Self { fields }
     }
-    document.insert("tag".into(), json!(event.tag));
-    if let Some(minion) = &event.minion {
-        document.insert("minion".into(), json!(minion));
-    }
-    if form == Form::Text {
-        document.insert("data_json".into(), Value::from(event.data.to_string()));
-    } else {
-        let data = match &event.data {
-            Value::Object(_) | Value::Null => event.data.clone(),
-            value @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
-                json!({"value": value})
+
+    /// Appends the document of an event: one line of JSON, without its end.
+    ///
+    /// # Panics
+    /// Never: texts and numbers are written to memory.
+    pub fn write(&self, item: &Item, body: &mut Vec<u8>) {
+        let event = &*item.event;
+        let nothing = Map::new();
+        let mut marks = Marks::default();
+        let data = match (&event.data, item.form) {
+            (Value::Object(data), Form::Whole) => data,
+            _ => &nothing,
+        };
+        let parts = Parts::of(event.tag.as_str());
+        let mut facts = facts::facts(event, &parts, data);
+        let message = message::message(event, &parts, &facts, data);
+        let mut typed = match item.form {
+            Form::Whole => self.fields.of(event),
+            Form::Text => Typed::default(),
+        };
+        let mut taken = std::mem::take(&mut facts.taken);
+        taken.append(&mut typed.taken);
+        if is_same(&message, data) {
+            taken.push("message");
+        }
+        for unfit in &typed.unfit {
+            marks.add(unfit);
+        }
+        let wrapped;
+        let payload = match (&event.data, item.form) {
+            (Value::Null, _) => Payload::Empty,
+            (_, Form::Text) => {
+                marks.add("drover.data");
+                Payload::Text
+            }
+            (Value::Object(data), Form::Whole) => payload::payload(data, &taken, &mut marks),
+            (value, Form::Whole) => {
+                wrapped = Map::from_iter([("value".to_owned(), value.clone())]);
+                payload::payload(&wrapped, &[], &mut marks)
             }
         };
-        document.insert("data".into(), data);
+        let text = matches!(payload, Payload::Cut(_) | Payload::Text).then(|| {
+            let text = event.data.to_string();
+            if text.len() > payload::WHOLE {
+                marks.add("drover.data_text");
+            }
+            payload::shorten(&text, payload::WHOLE)
+        });
+        let (timestamp, clock) = happened(event);
+        let document = Document {
+            timestamp,
+            event: EventFields {
+                id: event.id,
+                ingested: event.ts,
+                kind: facts.kind,
+                category: facts.category.map(|category| [category]),
+                action: parts.action(),
+                dataset: parts.dataset(),
+                module: "drover",
+                outcome: facts.outcome,
+                duration: facts.duration,
+                reason: facts.reason,
+            },
+            host: event
+                .minion
+                .as_ref()
+                .map(|minion| Host { name: minion.as_str(), id: minion.as_str() }),
+            labels: (!item.grains.is_empty()).then_some(Labels(&item.grains)),
+            message,
+            log: facts.log.as_ref(),
+            user: facts.user.map(|name| User { name }),
+            tags: TAGS,
+            ecs: Ecs { version: ECS },
+            drover: Drover {
+                tag: event.tag.as_str(),
+                minion: event.minion.as_ref().map(|minion| minion.as_str()),
+                seq: event.seq,
+                at: event.at,
+                clock,
+                jid: facts.jid,
+                fun: facts.fun,
+                retcode: facts.retcode,
+                success: facts.success,
+                cause: facts.cause,
+                rule: facts.rule,
+                count: facts.count,
+                beacon: (parts.space == "beacon").then(|| parts.beacon()),
+                metrics: facts.metrics.as_ref(),
+                fields: (!typed.values.is_empty()).then_some(&typed.values),
+                data: Data::of(&payload),
+                data_text: text.as_deref(),
+                cut: marks.is_cut,
+                cut_fields: &marks.paths,
+            },
+        };
+        serde_json::to_writer(body, &document).expect("texts and numbers are written to memory");
     }
-    Value::Object(document)
 }
+
+/// Whether the message is the payload's own, whole.
+fn is_same(message: &Cow<'_, str>, data: &Map<String, Value>) -> bool {
+    matches!(message, Cow::Borrowed(_))
+        && data.get("message").and_then(Value::as_str).is_some_and(|own| own == message)
+}
+
+/// When it happened: by the device's clock, if that can be right, else when the master took it; and what is wrong with
+/// the device's.
+fn happened(event: &Event) -> (Timestamp, Option<&'static str>) {
+    let Some(at) = event.at else { return (event.ts, None) };
+    let waited = at.duration_until(event.ts);
+    if at < NEVER_SET {
+        (event.ts, Some("unset"))
+    } else if waited < -AHEAD || waited > WAITED {
+        (event.ts, Some("implausible"))
+    } else {
+        (at, None)
+    }
+}
+
+#[cfg(test)]
+mod tests;

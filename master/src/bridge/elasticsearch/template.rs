@@ -1,13 +1,24 @@
-//! The index template: one fixed mapping, so that no payload ever conflicts with another. It is put before the first
-//! document and after every outage.
+//! The index template: one fixed mapping, so that no payload ever adds a field or conflicts with another. It has a
+//! version; one that a newer master put is left alone.
 
-use serde_json::{Value, json};
+use drover_states::{diagnostic::Diagnostic, settings::Settings, yaml::Node};
+use serde_json::{Map, Value, json};
 
-/// Deeper payloads go as text: the wire takes no deeper ones than this from a minion.
-const DEPTH: u32 = 64;
-/// Longer texts are kept and not searchable. Lucene takes no term over 32,766 bytes; these are UTF-16 units, of at most
-/// three bytes, and there has to be room for the key.
-const SEARCHABLE: u32 = 8191;
+use super::{
+    document::label_name,
+    fields::TypedFields,
+    indices::{IndexName, Layout},
+};
+use crate::bridge::config::texts;
+
+/// The version of the mapping. It stands in the `_meta` of template and index, by which ours are known.
+pub(super) const VERSION: u64 = 1;
+/// The key of the version.
+pub(super) const META: &str = "drover_template";
+/// Over the templates that come with a server, whose patterns begin like ours at most.
+const PRIORITY: u64 = 500;
+/// Longer keywords are kept and not searchable: no longer term is taken, in bytes, and these are characters.
+const IGNORE_ABOVE: u64 = 1024;
 
 /// How a server maps data of any shape. Each stands for the servers that do not know the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +43,7 @@ impl Flavour {
 
     fn mapping(self) -> Value {
         match self {
-            Self::Flattened => {
-                json!({"type": "flattened", "ignore_above": SEARCHABLE, "depth_limit": DEPTH})
-            }
+            Self::Flattened => json!({"type": "flattened"}),
             Self::FlatObject => json!({"type": "flat_object"}),
             Self::Unindexed => json!({"type": "object", "enabled": false}),
         }
@@ -43,31 +52,183 @@ impl Flavour {
 
 /// Whether a refused template is refused for its type of field.
 pub(super) fn is_unknown_type(answer: &str) -> bool {
-    answer.contains("No handler for type") || answer.contains("unknown type")
+    ["No handler for type", "The mapper type", "unknown type"]
+        .iter()
+        .any(|words| answer.contains(words))
 }
 
-/// The template for indices whose names begin so.
-pub(super) fn template(pattern: &str, flavour: Flavour) -> Value {
-    json!({
-        "index_patterns": [pattern],
-        "priority": 200,
-        "_meta": {"description": "events of a Drover master"},
-        "template": {
-            "mappings": {
-                "dynamic": false,
-                "properties": {
-                    "@timestamp": {"type": "date"},
-                    "id": {"type": "keyword"},
+/// Whether a refused template is refused because the server has no data streams.
+pub(super) fn has_no_data_streams(answer: &str) -> bool {
+    answer.contains("unknown field [data_stream]")
+        || answer.contains("data_stream] is not supported")
+}
+
+/// What the configuration adds to the mapping.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Additions {
+    /// Grains that become labels.
+    pub(super) grains: Vec<String>,
+    /// Values of applications with a type.
+    pub(super) fields: TypedFields,
+    /// Copies of each shard; the server's default where nothing is said.
+    pub(super) replicas: Option<u64>,
+    /// Any other settings of an index, such as `index.lifecycle.name`.
+    pub(super) settings: Map<String, Value>,
+}
+
+impl Additions {
+    /// Reads `grains`, `fields`, `replicas` and `index_settings`.
+    ///
+    /// # Errors
+    /// With the place of what cannot be used.
+    pub(super) fn read(settings: &mut Settings<'_>) -> Result<Self, Diagnostic> {
+        let names = |node: &Node| texts(node).map_err(|_| "a list of grains' names");
+        let map = |node: &Node| match node.to_value() {
+            Value::Object(map) => Ok(map),
+            _ => Err("a map of settings of an index, such as `{index.lifecycle.name: drover}`"),
+        };
+        let copies = |node: &Node| {
+            let copies = node.to_value().as_u64().filter(|copies| *copies <= 100);
+            copies.ok_or("a number of copies, 0 or more")
+        };
+        Ok(Self {
+            grains: settings.take("grains", names)?.unwrap_or_default(),
+            fields: settings.take("fields", TypedFields::read)?.unwrap_or_default(),
+            replicas: settings.take("replicas", copies)?,
+            settings: settings.take("index_settings", map)?.unwrap_or_default(),
+        })
+    }
+
+    /// The template of an index.
+    pub(super) fn template(&self, index: &IndexName, layout: Layout, flavour: Flavour) -> Value {
+        let mut settings = Map::from_iter([("index.codec".to_owned(), json!("best_compression"))]);
+        if let Some(replicas) = self.replicas {
+            settings.insert("index.number_of_replicas".to_owned(), json!(replicas));
+        }
+        settings.extend(self.settings.clone());
+        let mut template = json!({
+            "index_patterns": [index.pattern(layout)],
+            "priority": PRIORITY,
+            "version": VERSION,
+            "_meta": {META: VERSION, "description": "events of a Drover master"},
+            "template": {"settings": settings, "mappings": self.mappings(flavour)},
+        });
+        if layout == Layout::Stream {
+            template["data_stream"] = json!({});
+        }
+        template
+    }
+
+    /// What an index that is there already has to know beside its own mapping: the labels and typed fields that were
+    /// configured since it was made.
+    pub(super) fn later(&self) -> Value {
+        json!({"properties": {
+            "labels": {"properties": self.labels()},
+            "drover": {"properties": {"fields": {"properties": self.fields.properties()}}},
+        }})
+    }
+
+    fn labels(&self) -> Value {
+        let label = |grain: &String| (label_name(grain), keyword());
+        Value::Object(self.grains.iter().map(label).collect())
+    }
+
+    fn mappings(&self, flavour: Flavour) -> Value {
+        json!({
+            "_meta": {META: VERSION},
+            "dynamic": false,
+            "properties": {
+                "@timestamp": {"type": "date"},
+                "event": {"properties": {
+                    "id": keyword(),
+                    "ingested": {"type": "date"},
+                    "kind": keyword(),
+                    "category": keyword(),
+                    "action": keyword(),
+                    "dataset": keyword(),
+                    "module": keyword(),
+                    "outcome": keyword(),
+                    "duration": {"type": "long"},
+                    "reason": keyword(),
+                }},
+                "host": {"properties": {"name": keyword(), "id": keyword()}},
+                "labels": {"properties": self.labels()},
+                "message": {"type": "text"},
+                "log": {"properties": {
+                    "level": keyword(),
+                    "offset": {"type": "long"},
+                    "flags": keyword(),
+                    "file": {"properties": {"path": keyword()}},
+                }},
+                "user": {"properties": {"name": keyword()}},
+                "tags": keyword(),
+                "ecs": {"properties": {"version": keyword()}},
+                "drover": {"properties": {
+                    "tag": keyword(),
+                    "minion": keyword(),
                     "seq": {"type": "long"},
-                    "ts": {"type": "date"},
                     // A device's clock may say anything.
                     "at": {"type": "date", "ignore_malformed": true},
-                    "tag": {"type": "keyword"},
-                    "minion": {"type": "keyword"},
+                    "clock": keyword(),
+                    "jid": keyword(),
+                    "fun": keyword(),
+                    "retcode": {"type": "long"},
+                    "success": {"type": "boolean"},
+                    "cause": keyword(),
+                    "rule": keyword(),
+                    "count": {"type": "long"},
+                    "beacon": keyword(),
+                    "metrics": metrics(),
+                    "fields": {"properties": self.fields.properties()},
                     "data": flavour.mapping(),
-                    "data_json": {"type": "text", "index": false},
-                },
+                    "data_text": {"type": "text", "index": false},
+                    "cut": {"type": "boolean"},
+                    "cut_fields": keyword(),
+                }},
             },
-        },
-    })
+        })
+    }
+}
+
+fn metrics() -> Value {
+    let number = || json!({"type": "double"});
+    json!({"properties": {
+        "load": {"properties": {"1m": number(), "5m": number(), "15m": number()}},
+        "memory": {"properties": {"used_percent": number()}},
+        "disk": {"properties": {"mount": keyword(), "used_percent": number()}},
+        "temperature": {"properties": {"sensor": keyword(), "celsius": number()}},
+    }})
+}
+
+fn keyword() -> Value {
+    json!({"type": "keyword", "ignore_above": IGNORE_ABOVE})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_stream_and_daily_indices_have_templates_of_their_own() {
+        let index = IndexName::new("e").unwrap();
+        let additions = Additions { replicas: Some(0), ..Additions::default() };
+        let stream = additions.template(&index, Layout::Stream, Flavour::Flattened);
+        assert_eq!(stream["index_patterns"], json!(["e"]));
+        assert_eq!(stream["data_stream"], json!({}));
+        assert_eq!(stream["template"]["settings"]["index.number_of_replicas"], 0);
+        let daily = additions.template(&index, Layout::Daily, Flavour::FlatObject);
+        assert_eq!(daily["index_patterns"], json!(["e-*.*.*"]));
+        assert!(daily.get("data_stream").is_none());
+        let data = &daily["template"]["mappings"]["properties"]["drover"]["properties"]["data"];
+        assert_eq!(*data, json!({"type": "flat_object"}));
+    }
+
+    #[test]
+    fn chosen_grains_are_labels() {
+        let additions =
+            Additions { grains: vec!["role".into(), "os.family".into()], ..Additions::default() };
+        let later = additions.later();
+        assert!(later["properties"]["labels"]["properties"]["role"].is_object());
+        assert!(later["properties"]["labels"]["properties"]["os_family"].is_object());
+    }
 }

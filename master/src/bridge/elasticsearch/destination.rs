@@ -1,0 +1,391 @@
+//! Where the documents go in a cluster: finds out what the servers can, puts the template, knows which indices are ours
+//! and whether an event that may have been sent before lies in one of them. A shell around [`super::indices`],
+//! [`super::template`] and [`super::budget`]; `destination/upkeep.rs` keeps to the storage budget.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex as Lock, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use drover_states::{diagnostic::Diagnostic, settings::Settings};
+use hyper::StatusCode;
+use jiff::{civil::Date, tz::TimeZone};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::{
+    answer,
+    budget::Retention,
+    cluster::Cluster,
+    error::ElasticsearchError,
+    indices::{self, IndexName, Layout, OwnIndex, Resolved},
+    server::{Identity, Server},
+    template::{self, Additions, Flavour, META, VERSION},
+};
+use crate::{
+    bridge::sink::{Item, News},
+    clock::Now,
+};
+
+mod upkeep;
+
+/// For how long a day counts as written to after an event of it was sent.
+const WRITTEN: Duration = Duration::from_secs(600);
+
+/// Where one bridge's documents go.
+#[derive(Debug)]
+pub(super) struct Destination {
+    pub(super) index: IndexName,
+    /// Daily indices are wanted, whatever the server can.
+    is_daily: bool,
+    additions: Additions,
+    retention: Retention,
+    /// Held while it is found out, by the first that needs it.
+    found: Mutex<Option<Found>>,
+    told: Lock<Told>,
+}
+
+/// What is known of the cluster.
+#[derive(Debug, Clone)]
+struct Found {
+    /// When, by [`Cluster::epoch`].
+    epoch: u64,
+    server: Server,
+    own: Arc<[OwnIndex]>,
+}
+
+/// What is known of it for a batch.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// How documents lie.
+    pub(super) layout: Layout,
+    own: Arc<[OwnIndex]>,
+}
+
+/// What others see of it, without waiting.
+#[derive(Debug, Default)]
+struct Told {
+    server: Option<Server>,
+    news: Vec<News>,
+    /// When the budget is looked at next; `None` before the cluster is known.
+    due: Option<Instant>,
+    /// The earliest day that events went to lately.
+    written: Option<(Date, Instant)>,
+    /// What housekeeping complained of last.
+    complaint: Option<String>,
+    /// Whether it was told that there is too much.
+    is_over: bool,
+}
+
+impl Destination {
+    /// Reads `index`, `daily`, `retention`, `grains`, `fields`, `replicas` and `index_settings`.
+    ///
+    /// # Errors
+    /// With the place of what cannot be used.
+    pub(super) fn read(settings: &mut Settings<'_>) -> Result<Self, Diagnostic> {
+        let index =
+            settings.take("index", |node| IndexName::new(node.as_str().unwrap_or_default()))?;
+        Ok(Self {
+            index: index.ok_or_else(|| settings.wrong("the bridge has no `index`"))?,
+            is_daily: settings.flag("daily")?.unwrap_or(false),
+            additions: Additions::read(settings)?,
+            retention: settings.take("retention", Retention::read)?.unwrap_or_default(),
+            found: Mutex::default(),
+            told: Lock::default(),
+        })
+    }
+
+    /// The values of applications that have types.
+    pub(super) const fn fields(&self) -> &super::TypedFields {
+        &self.additions.fields
+    }
+
+    /// What the server is, once that is known.
+    pub(super) fn server(&self) -> Option<String> {
+        self.told().server.as_ref().map(ToString::to_string)
+    }
+
+    /// Makes a cluster ready for a batch, unless nothing has changed since the last one: who it is, what it can, our
+    /// template in it, and nobody else's index under our name.
+    ///
+    /// # Errors
+    /// When it cannot be made ready.
+    pub(super) async fn ready(
+        &self,
+        cluster: &Cluster,
+        items: &[Item],
+    ) -> Result<Place, ElasticsearchError> {
+        self.note_days(items);
+        let mut found = self.found.lock().await;
+        let known = match found.take() {
+            // After an outage it may be another version, or have lost its state.
+            Some(known) if known.epoch == cluster.epoch() => known,
+            _ => self.find_out(cluster).await?,
+        };
+        let place = Place { layout: known.server.layout, own: Arc::clone(&known.own) };
+        *found = Some(known);
+        Ok(place)
+    }
+
+    /// Which of these events are there already, in another index than the one that they would go to now. A server knows
+    /// an id within one index only.
+    ///
+    /// # Errors
+    /// When that is not to be found out.
+    pub(super) async fn stored(
+        &self,
+        cluster: &Cluster,
+        place: &Place,
+        items: &[Item],
+    ) -> Result<HashSet<Uuid>, ElasticsearchError> {
+        let mut stored = HashSet::new();
+        let retried: Vec<_> = items.iter().filter(|item| item.is_retry).collect();
+        if retried.is_empty() {
+            return Ok(stored);
+        }
+        let fresh: Arc<[OwnIndex]>;
+        let own = match self.retention {
+            Retention::Own(..) => &place.own,
+            // Whoever rolls over there does it at any moment.
+            Retention::External => {
+                fresh = self.list(cluster).await?.1.into();
+                &fresh
+            }
+        };
+        for index in own.iter().filter(|index| !index.is_target(place.layout)) {
+            let meant = retried.iter().filter(|item| index.may_have(&item.event));
+            let ids: Vec<_> = meant.map(|item| item.event.id).collect();
+            if !ids.is_empty() {
+                stored.extend(cluster.mget(std::slice::from_ref(&index.name), &ids).await?);
+            }
+        }
+        Ok(stored)
+    }
+
+    async fn find_out(&self, cluster: &Cluster) -> Result<Found, ElasticsearchError> {
+        let epoch = cluster.epoch();
+        let (_, said) = cluster.get("/").await?;
+        let mut server = Server {
+            identity: Identity::read(&said),
+            layout: if self.is_daily { Layout::Daily } else { Layout::Stream },
+            flavour: Flavour::Flattened,
+            has_no_streams: false,
+        };
+        self.put_template(cluster, &mut server).await?;
+        let (resolved, own) = self.list(cluster).await?;
+        self.check(cluster, server.layout, &resolved, &own).await?;
+        self.put_additions(cluster, server.layout, &resolved, &own).await?;
+        let mut told = self.told();
+        if told.server.as_ref() != Some(&server) {
+            if told.server.is_some() || server.has_no_streams {
+                told.news
+                    .push(News { what: "server", data: json!({"server": server.to_string()}) });
+            }
+            told.server = Some(server.clone());
+        }
+        // What was noticed while the cluster was away is looked at soon.
+        told.due = Some(Now::read().instant);
+        Ok(Found { epoch, server, own: own.into() })
+    }
+
+    /// Puts the template that this server takes: what it can is found out by trying, since versions say little of what is
+    /// switched off or left out.
+    async fn put_template(
+        &self,
+        cluster: &Cluster,
+        server: &mut Server,
+    ) -> Result<(), ElasticsearchError> {
+        loop {
+            let path = format!("/_index_template/{}", self.index.template(server.layout));
+            if self.is_newer(cluster, &path).await? {
+                return Ok(());
+            }
+            let body = self.additions.template(&self.index, server.layout, server.flavour);
+            let (status, said) = cluster.put(&path, &body).await?;
+            if status.is_success() {
+                return Ok(());
+            }
+            let text = said.to_string();
+            if server.layout == Layout::Stream && template::has_no_data_streams(&text) {
+                server.layout = Layout::Daily;
+                server.has_no_streams = true;
+                continue;
+            }
+            match server.flavour.next().filter(|_| template::is_unknown_type(&text)) {
+                Some(next) => server.flavour = next,
+                None => {
+                    return Err(ElasticsearchError::Refused {
+                        what: "the index template",
+                        status,
+                        reason: answer::reason(&said["error"]),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether there is a template of a newer master's, which is left as it is.
+    async fn is_newer(&self, cluster: &Cluster, path: &str) -> Result<bool, ElasticsearchError> {
+        let (status, said) = cluster.get(path).await?;
+        if status == StatusCode::NOT_FOUND {
+            return Ok(false);
+        }
+        let template = &said["index_templates"][0]["index_template"];
+        match template["_meta"][META].as_u64() {
+            Some(version) if version > VERSION => {
+                let data = json!({"version": version, "ours": VERSION});
+                self.tell_once(News { what: "template_is_newer", data });
+                Ok(true)
+            }
+            Some(_) => Ok(false),
+            None if template.is_null() => Ok(false),
+            None => Err(ElasticsearchError::NotOurs {
+                what: format!("the index template `{}`", path.rsplit('/').next().unwrap_or(path)),
+                hint: "rename or delete it, or choose another `index`",
+            }),
+        }
+    }
+
+    /// What stands under our name, and which of it is ours.
+    async fn list(
+        &self,
+        cluster: &Cluster,
+    ) -> Result<(Resolved, Vec<OwnIndex>), ElasticsearchError> {
+        let index = self.index.as_str();
+        let (status, said) =
+            cluster.get(&format!("/_resolve/index/{index}?expand_wildcards=all")).await?;
+        let resolved = match status {
+            StatusCode::NOT_FOUND => Resolved::default(),
+            _ if status.is_success() => Resolved::read(&said, &self.index),
+            _ => return Err(refused("to say what is there", status, &said)),
+        };
+        // The names of days are a pattern, and those of backing indices the server's own affair.
+        let all = format!("{index},{}", self.index.pattern(Layout::Daily));
+        let path = format!(
+            "/_cat/indices/{all}?expand_wildcards=all&ignore_unavailable=true&format=json&bytes=b\
+             &h=index,pri.store.size,docs.count,creation.date"
+        );
+        let (status, lines) = cluster.get(&path).await?;
+        if !(status.is_success() || status == StatusCode::NOT_FOUND) {
+            return Err(refused("to list indices", status, &lines));
+        }
+        let path = format!(
+            "/{all}/_mapping?expand_wildcards=all&ignore_unavailable=true&filter_path=*.mappings._meta"
+        );
+        let (status, mappings) = cluster.get(&path).await?;
+        if !(status.is_success() || status == StatusCode::NOT_FOUND) {
+            return Err(refused("to show mappings", status, &mappings));
+        }
+        let backing = resolved.stream.as_deref().unwrap_or_default();
+        let own = indices::own(&self.index, backing, &lines, &mappings, self.written_from());
+        Ok((resolved, own))
+    }
+
+    /// That nobody else's data is written among.
+    async fn check(
+        &self,
+        cluster: &Cluster,
+        layout: Layout,
+        resolved: &Resolved,
+        own: &[OwnIndex],
+    ) -> Result<(), ElasticsearchError> {
+        const HINT: &str = "it has not the mapping that the documents need: delete or rename it, or choose another `index`";
+        let index = self.index.as_str();
+        let is_own = |name: &str| own.iter().any(|index| index.name == name);
+        match layout {
+            Layout::Stream if resolved.is_taken => Err(ElasticsearchError::NotOurs {
+                what: format!("the index or alias `{index}`"),
+                hint: "a data stream of that name cannot be made: delete or rename it, choose another `index`, or say \
+                       `daily: true`",
+            }),
+            Layout::Stream => match resolved.stream.as_deref().and_then(<[_]>::last) {
+                Some(last) if !is_own(last) => {
+                    let what = format!("the data stream `{index}`");
+                    Err(ElasticsearchError::NotOurs { what, hint: HINT })
+                }
+                Some(_) | None => Ok(()),
+            },
+            Layout::Daily => {
+                let today = self.index.of_day(today());
+                if is_own(&today) {
+                    return Ok(());
+                }
+                let (status, _) = cluster
+                    .get(&format!("/{today}/_settings?filter_path=*.settings.index.uuid"))
+                    .await?;
+                if status == StatusCode::NOT_FOUND {
+                    return Ok(());
+                }
+                let what = format!("the index or alias `{today}`");
+                Err(ElasticsearchError::NotOurs { what, hint: HINT })
+            }
+        }
+    }
+
+    /// Labels and typed fields that were configured since the index was made that is written to now.
+    async fn put_additions(
+        &self,
+        cluster: &Cluster,
+        layout: Layout,
+        resolved: &Resolved,
+        own: &[OwnIndex],
+    ) -> Result<(), ElasticsearchError> {
+        let today = self.index.of_day(today());
+        let path = match layout {
+            Layout::Stream if resolved.stream.is_some() => {
+                format!("/{}/_mapping?write_index_only=true", self.index.as_str())
+            }
+            Layout::Daily if own.iter().any(|index| index.name == today) => {
+                format!("/{today}/_mapping")
+            }
+            Layout::Stream | Layout::Daily => return Ok(()),
+        };
+        let (status, said) = cluster.put(&path, &self.additions.later()).await?;
+        if !status.is_success() {
+            // The next index has the new type; until then such values are kept and not searchable, or dead letters.
+            let reason = answer::reason(&said["error"]);
+            self.tell_once(News { what: "mapping_conflict", data: json!({"reason": reason}) });
+        }
+        Ok(())
+    }
+
+    /// The days that events go to are written to, until that is some time ago.
+    fn note_days(&self, items: &[Item]) {
+        let earliest = items.iter().map(|item| item.event.ts).min();
+        let Some(earliest) = earliest.map(|ts| ts.to_zoned(TimeZone::UTC).date()) else { return };
+        let now = Now::read().instant;
+        let mut told = self.told();
+        match told.written {
+            Some((day, at)) if day < earliest && now.saturating_duration_since(at) < WRITTEN => {}
+            _ => told.written = Some((earliest, now)),
+        }
+    }
+
+    /// The earliest day that is written to.
+    fn written_from(&self) -> Date {
+        let written = self.told().written;
+        written.map_or_else(today, |(day, _)| day.min(today()))
+    }
+
+    /// Tells something unless it is waiting to be told already.
+    fn tell_once(&self, news: News) {
+        let mut told = self.told();
+        if !told.news.contains(&news) {
+            told.news.push(news);
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(what: &'static str, status: StatusCode, said: &Value) -> ElasticsearchError {
+    ElasticsearchError::Refused { what, status, reason: answer::reason(&said["error"]) }
+}
+
+fn today() -> Date {
+    Now::read().wall.to_zoned(TimeZone::UTC).date()
+}
