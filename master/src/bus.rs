@@ -11,7 +11,7 @@ use drover_proto::{
 use thiserror::Error;
 use tracing::{error, warn};
 
-use crate::store::{ReadError, Store, StoreError};
+use crate::store::{Batch, ReadError, Store, StoreError};
 
 /// The PUB socket's name in the run directory.
 pub const EVENTS_SOCKET: &str = "events.ipc";
@@ -130,10 +130,10 @@ impl InjectTask {
             let (tag, data) = self.intake.recv().await;
             match local_event::decode(&[tag, data]) {
                 Ok(event) => match check_own_tag(&event.tag) {
-                    // PUSH has no answer, so there is nothing to wait for.
+                    // PUSH has no answer, so there is nothing to wait for; a full store counts what it refuses.
                     Ok(()) => {
                         let event = NewEvent::new(event.tag, None, event.data);
-                        self.store.submit(event.into()).await?;
+                        self.store.submit(Batch::from(event).from_outside()).await?;
                     }
                     Err(error) => warn!(%error, "event of a local program refused"),
                 },

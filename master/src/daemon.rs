@@ -267,6 +267,7 @@ pub async fn run(plan: Plan) -> Result<()> {
     }
     // After every reader has said what it holds.
     tasks.essential("retention", expire(store.clone()));
+    tasks.essential("the disk", store.clone().watch_disk());
     tasks.essential("requests", async move {
         requests_task.run(asked).await;
         Ok::<(), std::io::Error>(())

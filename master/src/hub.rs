@@ -22,7 +22,7 @@ use crate::{
     jobs::{Feed, Ticket},
     operational::Applicant,
     registry::Matched,
-    store::PendingEntry,
+    store::{PendingEntry, StoreError},
 };
 
 mod backlog;
@@ -125,6 +125,9 @@ pub enum StartError {
     /// No minion would take it.
     #[error(transparent)]
     Frame(#[from] JobFrameError),
+    /// It cannot be journalled.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The hub has ended.
     #[error(transparent)]
     Hub(#[from] HubError),
@@ -157,7 +160,7 @@ enum Command {
     Start {
         request: Box<JobRequest>,
         matched: Matched,
-        answer: oneshot::Sender<Result<Started, JobFrameError>>,
+        answer: oneshot::Sender<Result<Started, StartError>>,
     },
     Follow {
         jid: JobId,
@@ -239,8 +242,7 @@ impl HubHandle {
             return Ok(Started { ticket, feed: None });
         }
         let request = Box::new(request);
-        let started = self.ask(|answer| Command::Start { request, matched, answer }).await?;
-        Ok(started?)
+        self.ask(|answer| Command::Start { request, matched, answer }).await?
     }
 
     /// What becomes of a job that is not over.

@@ -16,7 +16,7 @@ use drover_proto::{
     job::JobRecord,
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 mod backup;
 mod batch;
@@ -32,6 +32,7 @@ mod registry_value;
 mod restored;
 mod retention;
 mod revocation;
+mod room;
 mod state;
 mod station;
 mod usage;
@@ -48,24 +49,25 @@ pub use entry::{
 };
 pub use error::{OpenError, PutError, ReadError, StoreError};
 pub use log::Damaged;
-pub use restored::{
-    DirectoryLock, Previous, RestoreStoreError, Restoring, SKIPPED, Since,
-};
+pub use restored::{DirectoryLock, Previous, RestoreStoreError, Restoring, SKIPPED, Since};
 pub use retention::Retention;
 pub use state::StoreState;
 pub use usage::{Lag, Usage, UsageError};
 
-use disk::Disk;
+use disk::{Ballast, Disk};
 use engine::{Change, Engine};
 use keys::ledger;
 use log::Recent;
 use readers::Readers;
+use room::Need;
 use writer::{Write, Writer, WriterParts};
 
 /// The format that this version writes. An older one is migrated as it is opened, a newer one is refused.
 const FORMAT: u32 = 1;
 /// Writes that wait for the writer before the next one has to.
 const QUEUE: usize = 4096;
+/// And their bytes. What was let in before the disk was full fits into the reserve with them.
+const QUEUE_BYTES: u32 = 16 << 20;
 
 /// The version of a registry entry, which compare-and-set compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,9 @@ pub struct Store {
     /// Bytes of the log up to its newest durable event, removed ones too.
     log_end: Arc<AtomicU64>,
     state: watch::Receiver<StoreState>,
+    refused: Arc<AtomicU64>,
+    /// Of the queue, a permit for each byte.
+    room: Arc<Semaphore>,
     writes: mpsc::Sender<Write>,
 }
 
@@ -101,6 +106,7 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(directory: &Path, retention: Retention) -> Result<Self, OpenError> {
+        Ballast::make_room(directory).map_err(OpenError::Disk)?;
         let engine = Arc::new(Engine::start(directory)?);
         check_format(&engine)?;
         let (seq, offset) = end_of_log(&engine).map_err(OpenError::Read)?;
@@ -110,6 +116,7 @@ impl Store {
         let recent = Arc::<Mutex<Recent>>::default();
         let readers = Arc::<Readers>::default();
         let log_end = Arc::new(AtomicU64::new(offset));
+        let refused = Arc::<AtomicU64>::default();
         let (writes, mut queue) = mpsc::channel(QUEUE);
         let writer = Writer::new(WriterParts {
             engine: engine.clone(),
@@ -118,6 +125,9 @@ impl Store {
             last: last_seq,
             log_end: log_end.clone(),
             state: states,
+            disk: disk.clone(),
+            ballast: Ballast::open(directory).map_err(OpenError::Disk)?,
+            refused: refused.clone(),
             retention,
         });
         thread::Builder::new()
@@ -128,7 +138,8 @@ impl Store {
                 }
             })
             .map_err(OpenError::Thread)?;
-        Ok(Self { engine, disk, recent, readers, last, log_end, state, writes })
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
+        Ok(Self { engine, disk, recent, readers, last, log_end, state, refused, room, writes })
     }
 
     /// Returns when the batch is durable.
@@ -144,8 +155,19 @@ impl Store {
     /// # Errors
     /// When the engine has failed.
     pub async fn submit(&self, batch: Batch) -> Result<Submitted, StoreError> {
+        let place = match batch.need() {
+            Need::Outside | Need::Master => {
+                // One that is larger than all has the queue for itself.
+                let size = u32::try_from(batch.size()).unwrap_or(u32::MAX).min(QUEUE_BYTES);
+                let place = self.room.clone().acquire_many_owned(size).await;
+                Some(place.expect("the queue's permits are never closed"))
+            }
+            // What takes keys away does not queue behind what waits for room.
+            Need::Essential => None,
+        };
         let (done, answer) = oneshot::channel();
-        self.writes.send(Write::Batch { batch, done }).await.map_err(|_| StoreError::Failed)?;
+        let write = Write::Batch { batch, place, done };
+        self.writes.send(write).await.map_err(|_| StoreError::Failed)?;
         Ok(Submitted(answer))
     }
 
@@ -155,6 +177,14 @@ impl Store {
     /// When the engine has failed; the event may then be lost.
     pub async fn append(&self, event: NewEvent) -> Result<u64, StoreError> {
         self.write(event.into()).await.map(|appended| appended.last)
+    }
+
+    /// Appends an event that an operator or a program sends; returns when it is durable.
+    ///
+    /// # Errors
+    /// When the disk is full, or the engine has failed.
+    pub async fn take_in(&self, event: NewEvent) -> Result<u64, StoreError> {
+        self.write(Batch::from(event).from_outside()).await.map(|appended| appended.last)
     }
 
     /// Removes some of what is older than it is kept; whether there may be more of it. Events go as others come, too,

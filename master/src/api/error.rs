@@ -131,6 +131,7 @@ impl From<JobError> for ApiError {
             JobError::Start(StartError::Frame(error)) => {
                 Self::wrong(error).hint("put large data into a file under the file roots")
             }
+            JobError::Start(StartError::Store(error)) => error.into(),
             JobError::Start(StartError::Hub(error)) => error.into(),
         }
     }
@@ -176,7 +177,12 @@ impl From<HubError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        Self::unavailable(&error)
+        match error {
+            StoreError::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, error).hint(
+                "make room on the master's disk: it goes on by itself; `drover status` shows what is free",
+            ),
+            StoreError::Failed => Self::unavailable(&error),
+        }
     }
 }
 

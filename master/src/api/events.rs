@@ -159,7 +159,7 @@ impl Reading {
 }
 
 /// The seq of the last event before a time: events lie in the order of their times, as far as the clock went forward.
-async fn before(store: &Store, time: Timestamp) -> Result<u64, ApiError> {
+pub(crate) async fn before(store: &Store, time: Timestamp) -> Result<u64, ApiError> {
     let (mut low, mut high) = (store.first_seq()?.saturating_sub(1), store.last_seq());
     while low < high {
         let middle = low + (high - low) / 2;
@@ -189,7 +189,7 @@ async fn send(
     check_own_tag(&tag).map_err(|error| {
         ApiError::wrong(error).hint("send under a tag of your own, such as `site/door/open`")
     })?;
-    let seq = master.store.append(NewEvent::new(tag, minion, data)).await?;
+    let seq = master.store.take_in(NewEvent::new(tag, minion, data)).await?;
     Ok((StatusCode::CREATED, Json(json!({ "seq": seq }))))
 }
 

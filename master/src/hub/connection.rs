@@ -26,6 +26,8 @@ pub(super) struct Connection {
     pub(super) backlog: Backlog,
     /// Whether the hub's timers have an entry of it.
     pub(super) has_timer: bool,
+    /// Whether an outbox entry was refused: no later one is taken, for the acknowledgement of that would be of both.
+    pub(super) is_refused: bool,
 }
 
 pub(super) enum Phase {
@@ -56,6 +58,7 @@ impl Connection {
             phase: Phase::Hello(AwaitHello::new(now), certificate),
             backlog,
             has_timer: false,
+            is_refused: false,
         }
     }
 

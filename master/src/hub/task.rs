@@ -15,13 +15,13 @@ use drover_proto::{
 };
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 use zeromq::{RouterRecvHalf, RouterSendHalf, SocketRecv, SocketSend, ZmqMessage};
 
 use super::{
-    Ask, COMMANDS, Command, HubHandle, PendingOf, Roster, Sign, SignOf, Started, Tally,
+    Ask, COMMANDS, Command, HubHandle, PendingOf, Roster, Sign, SignOf, StartError, Started, Tally,
     backlog::Backlog,
     connection::{Connection, Phase},
     settle::Round,
@@ -33,11 +33,12 @@ use crate::{
     clones::{ClonePolicy, Clones},
     jobs::{Effects, Feed, JobLimits, Jobs},
     registry::{Registry, SupersededShown},
-    store::{ReadError, Store, StoreError},
+    store::{ReadError, Store, StoreError, StoreState},
 };
 
 mod machines;
 mod notices;
+mod refusals;
 mod rounds;
 mod sessions;
 
@@ -81,6 +82,8 @@ pub struct HubParts {
 /// The loop.
 pub struct HubTask {
     store: Store,
+    /// Whether that takes what comes from outside.
+    store_state: watch::Receiver<StoreState>,
     registry: Registry,
     gateway: GatewayHandle,
     connecting: mpsc::Receiver<GatewayEvent>,
@@ -145,11 +148,11 @@ impl HubTask {
         let roster = Arc::<Roster>::default();
         let tally = Arc::<Tally>::default();
         tally.handle_open(jobs.active(), jobs.kept());
-        let handle =
-            HubHandle { commands: handle, roster: roster.clone(), tally: tally.clone() };
+        let handle = HubHandle { commands: handle, roster: roster.clone(), tally: tally.clone() };
         let (into_inbox, inbox) = mpsc::channel(INBOX);
         tokio::spawn(receive(receiver, into_inbox));
         let hub = Self {
+            store_state: store.state(),
             store,
             registry,
             gateway,
@@ -192,6 +195,7 @@ impl HubTask {
             let due = self.next_timer().map_or(now + IDLE, Instant::from_std);
             tokio::select! {
                 Some(round) = self.flushing.next() => self.finish(round?).await,
+                Ok(()) = self.store_state.changed() => self.handle_store_state().await,
                 Some(event) = self.connecting.recv() => self.handle_gateway(Some(event)),
                 Some(shown) = self.superseded.recv() => self.handle_superseded(shown),
                 Some(command) = self.commands.recv(), if is_open => {
@@ -261,6 +265,9 @@ impl HubTask {
         let current = &self.current;
         let is_connected = |minion: &MinionId| current.contains_key(minion);
         match command {
+            Command::Start { answer, .. } if self.store.is_full() => {
+                drop(answer.send(Err(StartError::Store(StoreError::Full))));
+            }
             Command::Start { request, matched, answer } => {
                 // A job that is refused leaves nothing behind.
                 let mut effects = Effects::default();
@@ -275,7 +282,7 @@ impl HubTask {
                         let started = Started { ticket, feed: Some(feed) };
                         self.answer_durably(move || drop(answer.send(Ok(started))));
                     }
-                    Err(error) => drop(answer.send(Err(error))),
+                    Err(error) => drop(answer.send(Err(error.into()))),
                 }
             }
             Command::Follow { jid, answer } => drop(answer.send(self.feeds.get(&jid).cloned())),

@@ -165,7 +165,11 @@ impl<E: Effects> ReactorTask<E> {
             return Ok(());
         };
         if first.seq > self.read + 1 {
-            warn!(from = self.read + 1, to = first.seq - 1, "events were removed before the reactor met them");
+            warn!(
+                from = self.read + 1,
+                to = first.seq - 1,
+                "events were removed before the reactor met them"
+            );
             self.store.submit(record::missed(self.read + 1, first.seq - 1).into()).await?;
         }
         let mut met = Vec::new();

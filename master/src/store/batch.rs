@@ -8,11 +8,13 @@ use drover_proto::{
     job::JobRecord,
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     engine::Change,
     entry::{BridgeEntry, JobEntry, PendingEntry, PresenceEntry, StoredLetter},
     keys::{self, ledger},
+    room::Need,
 };
 
 /// Events and entries that become durable together.
@@ -20,6 +22,7 @@ use super::{
 pub struct Batch {
     pub(super) events: Vec<NewEvent>,
     pub(super) changes: Vec<Change>,
+    is_from_outside: bool,
 }
 
 impl Batch {
@@ -27,6 +30,36 @@ impl Batch {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// It can come again: a full store refuses it with [`StoreError::Full`](super::StoreError::Full). Any other batch is
+    /// written in the reserve, or waits.
+    #[must_use]
+    pub fn from_outside(self) -> Self {
+        Self { is_from_outside: true, ..self }
+    }
+
+    pub(super) fn need(&self) -> Need {
+        const ESSENTIAL: [u8; 5] = [
+            ledger::REGISTRY,
+            ledger::STATION,
+            ledger::REVOCATION,
+            ledger::CRL,
+            ledger::FACTORY_CRL,
+        ];
+        if self.is_from_outside {
+            Need::Outside
+        } else if self.changes.iter().any(|change| ESSENTIAL.contains(&change.key[0])) {
+            Need::Essential
+        } else {
+            Need::Master
+        }
+    }
+
+    /// About how many bytes it is.
+    pub(super) fn size(&self) -> usize {
+        let changes = self.changes.iter().map(Change::size).sum::<usize>();
+        self.events.iter().map(size).sum::<usize>() + changes
     }
 
     /// Whether there is nothing to write.
@@ -153,8 +186,26 @@ impl Batch {
 
 impl From<NewEvent> for Batch {
     fn from(event: NewEvent) -> Self {
-        Self { events: vec![event], changes: Vec::new() }
+        Self { events: vec![event], ..Self::default() }
     }
+}
+
+/// About how many bytes an event is in the log.
+fn size(event: &NewEvent) -> usize {
+    fn of(value: &Value) -> usize {
+        match value {
+            Value::Null | Value::Bool(_) => 1,
+            Value::Number(_) => 9,
+            Value::String(text) => text.len() + 2,
+            Value::Array(items) => items.iter().map(of).sum::<usize>() + 3,
+            Value::Object(fields) => {
+                fields.iter().map(|(key, value)| key.len() + 2 + of(value)).sum::<usize>() + 3
+            }
+        }
+    }
+    /// Its id, its times and its minion.
+    const ENVELOPE: usize = 64;
+    ENVELOPE + event.tag.as_str().len() + of(&event.data)
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {

@@ -53,6 +53,12 @@ pub(super) struct Change {
     pub(super) value: Option<Vec<u8>>,
 }
 
+impl Change {
+    pub(super) fn size(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Vec::len)
+    }
+}
+
 pub(super) struct Engine {
     db: sled::Db,
     // sled's flush waits for the pages (`sync_file_range`), not for the drive's cache and the file's length.

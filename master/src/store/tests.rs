@@ -243,6 +243,55 @@ async fn what_a_reader_has_not_passed_stays_until_there_is_more_than_that() {
 }
 
 #[tokio::test]
+async fn a_full_store_refuses_what_can_come_again_and_writes_what_is_its_own() {
+    let directory = TempDir::new().unwrap();
+    let retention = Retention { reserve: u64::MAX, ..Retention::default() };
+    let store = open_keeping(directory.path(), retention);
+    let mut state = store.state();
+    state.wait_for(|state| matches!(state, StoreState::Full { .. })).await.unwrap();
+    assert!(store.is_full());
+    assert_eq!(store.take_in(event(1)).await, Err(StoreError::Full));
+    assert_eq!(store.append(event(2)).await.unwrap(), 1, "the master's own word");
+    store.put_registry(&id("a"), None, &"revoked", Batch::new()).await.unwrap();
+    drop(store);
+
+    let store = open(directory.path());
+    assert_eq!(all(&store).await.len(), 1, "what was refused is not there");
+    assert_eq!(store.take_in(event(3)).await.unwrap(), 2);
+    assert_eq!(*store.state().borrow(), StoreState::Open);
+}
+
+#[tokio::test]
+async fn what_waits_for_the_writer_is_bounded_in_bytes() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path());
+    let large = "x".repeat(QUEUE_BYTES as usize / 8);
+    let mut submitted = Vec::new();
+    for n in 0..32 {
+        let data = json!({"n": n, "large": large});
+        let event = NewEvent::new("drover/test".parse().unwrap(), None, data);
+        let batch = Batch::from(event);
+        let size = batch.size();
+        assert!((large.len()..large.len() + 200).contains(&size), "{size}");
+        submitted.push(store.submit(batch).await.unwrap());
+        assert!(
+            submitted.len() - store.last_seq() as usize <= 8,
+            "no more than the queue has room for"
+        );
+    }
+    for submitted in submitted {
+        submitted.wait().await.unwrap();
+    }
+    let larger = json!("x".repeat(QUEUE_BYTES as usize + 1));
+    let event = NewEvent::new("drover/test".parse().unwrap(), None, larger);
+    assert_eq!(
+        store.append(event).await.unwrap(),
+        33,
+        "one that is larger than all is written alone"
+    );
+}
+
+#[tokio::test]
 async fn a_lag_is_what_lies_behind_a_cursor() {
     let directory = TempDir::new().unwrap();
     let store = open(directory.path());

@@ -2,7 +2,7 @@
 //! flushes once, and only then tells the writers.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,26 +12,37 @@ use std::{
 
 use drover_proto::event::{Event, NewEvent};
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use uuid::{NoContext, Uuid};
 
 use super::{
     Appended, PutError, Retention, Revision, StoreError, StoreState,
     backup::{Mirror, Mirroring},
     batch::Batch,
+    disk::{Ballast, Disk},
     engine::{Change, Engine, EngineError},
     keys,
     log::{self, Chunk, Recent},
     readers::Readers,
     registry_value,
+    room::{Admission, Need, Room, Turn},
 };
 
 /// No more writes than this share one flush, so that the first of them does not wait for ever.
 const MOST_WRITES: usize = 1024;
+/// Nor more bytes, so that a commit fits into the reserve however it is counted.
+const MOST_BYTES: usize = 4 << 20;
+/// And far less of what is written into the reserve.
+const MOST_RESERVED_BYTES: usize = 128 << 10;
+/// Tells that the disk was full, and for how long.
+const FULL: &str = "drover/master/store/full";
 
 pub(super) enum Write {
     Batch {
         batch: Batch,
+        /// Its bytes' place in the queue.
+        place: Option<OwnedSemaphorePermit>,
         done: oneshot::Sender<Result<Appended, StoreError>>,
     },
     /// A registry entry, if its revision is still the expected one.
@@ -43,21 +54,39 @@ pub(super) enum Write {
         done: oneshot::Sender<Result<Revision, PutError>>,
     },
     /// From now on, what is committed goes here too.
-    Mirror {
-        mirror: Mirror,
-        done: oneshot::Sender<()>,
-    },
+    Mirror { mirror: Mirror, done: oneshot::Sender<()> },
     /// With the next commit that is over.
     EndMirror,
+    /// The disk is looked at, also where nothing is written.
+    Look,
     /// What is over its age goes, also where nothing is written; whether there may be more of it.
-    Expire {
-        done: oneshot::Sender<Result<bool, StoreError>>,
-    },
+    Expire { done: oneshot::Sender<Result<bool, StoreError>> },
+}
+
+impl Write {
+    fn need(&self) -> Need {
+        match self {
+            Self::Batch { batch, .. } => batch.need(),
+            Self::Registry { .. } => Need::Essential,
+            // It can come again, and nobody counts it.
+            Self::Expire { .. } => Need::Master,
+            Self::Mirror { .. } | Self::EndMirror | Self::Look => Need::Essential,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Batch { place: Some(place), .. } => place.num_permits(),
+            Self::Batch { batch, place: None, .. } => batch.size(),
+            Self::Registry { entry, batch, .. } => entry.len() + batch.size(),
+            Self::Mirror { .. } | Self::EndMirror | Self::Look | Self::Expire { .. } => 0,
+        }
+    }
 }
 
 /// Where a flushed write's answer goes.
 enum Answer {
-    Batch(oneshot::Sender<Result<Appended, StoreError>>, Appended),
+    Batch(oneshot::Sender<Result<Appended, StoreError>>, Appended, Option<OwnedSemaphorePermit>),
     Registry(oneshot::Sender<Result<Revision, PutError>>, Revision),
     Expire(oneshot::Sender<Result<bool, StoreError>>, bool),
 }
@@ -72,6 +101,10 @@ pub(super) struct WriterParts {
     /// Bytes of the log up to it, removed ones too.
     pub(super) log_end: Arc<AtomicU64>,
     pub(super) state: watch::Sender<StoreState>,
+    pub(super) disk: Arc<Disk>,
+    pub(super) ballast: Ballast,
+    /// Events that were turned away since the disk is full.
+    pub(super) refused: Arc<AtomicU64>,
     pub(super) retention: Retention,
 }
 
@@ -89,11 +122,15 @@ pub(super) struct Writer {
     revisions: HashMap<Vec<u8>, Revision>,
     chunk: Option<Chunk>,
     mirroring: Mirroring,
+    room: Room,
+    /// What waits for room, in its order.
+    held: VecDeque<Write>,
 }
 
 impl Writer {
     pub(super) fn new(shared: WriterParts) -> Self {
         let (seq, offset) = (*shared.last.borrow(), shared.log_end.load(Ordering::Relaxed));
+        let room = Room::new(shared.retention.reserve);
         Self {
             shared,
             seq,
@@ -105,6 +142,8 @@ impl Writer {
             revisions: HashMap::new(),
             chunk: None,
             mirroring: Mirroring::default(),
+            room,
+            held: VecDeque::new(),
         }
     }
 
@@ -119,29 +158,143 @@ impl Writer {
     }
 
     fn write(&mut self, writes: &mut mpsc::Receiver<Write>) -> Result<(), EngineError> {
-        while let Some(write) = writes.blocking_recv() {
+        self.look(log::to_microsecond(Timestamp::now()));
+        loop {
+            let first = match self.may_go_on() {
+                true => None,
+                false => match writes.blocking_recv() {
+                    Some(write) => Some(write),
+                    None => return Ok(()),
+                },
+            };
             // The one clock of the store: when events were appended.
             let now = log::to_microsecond(Timestamp::now());
-            let mut taken = self.take(write, now);
-            for _ in 1..MOST_WRITES {
-                let Ok(write) = writes.try_recv() else { break };
-                taken = taken.and_then(|()| self.take(write, now));
+            self.look(now);
+            let mut bytes = 0;
+            if let Some(write) = first {
+                bytes += write.size();
+                self.admit(write, now)?;
             }
-            taken.and_then(|()| self.commit(now))?;
+            let most = if self.is_full() { MOST_RESERVED_BYTES } else { MOST_BYTES };
+            for _ in 1..MOST_WRITES {
+                if bytes >= most {
+                    break;
+                }
+                if let Some(held) = self.poll_held() {
+                    bytes += held.size();
+                    self.take(held, now)?;
+                } else if let Ok(write) = writes.try_recv() {
+                    bytes += write.size();
+                    self.admit(write, now)?;
+                } else {
+                    break;
+                }
+            }
+            self.commit(now)?;
         }
-        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(*self.shared.state.borrow(), StoreState::Full { .. })
+    }
+
+    /// Whether something waits that may be written now.
+    fn may_go_on(&self) -> bool {
+        !self.held.is_empty() && self.room.admit(Need::Master) == Admission::Write
+    }
+
+    fn poll_held(&mut self) -> Option<Write> {
+        if self.may_go_on() { self.held.pop_front() } else { None }
+    }
+
+    /// Looks at the disk, and sees to it that the engine finds room for what is admitted.
+    fn look(&mut self, now: Timestamp) {
+        let Ok(free) = self.shared.disk.free() else { return };
+        let ballast = &mut self.shared.ballast;
+        match self.room.handle_available(free.saturating_add(ballast.size()), now) {
+            None => {}
+            Some(Turn::Full) => {
+                tracing::error!(
+                    free,
+                    reserve = self.shared.retention.reserve,
+                    "the disk is full: events of minions and programs are refused until there is room; \
+                     the minions keep theirs"
+                );
+                self.shared.state.send_replace(StoreState::Full { since: now });
+            }
+            Some(Turn::Open { since }) => {
+                self.shared.state.send_replace(StoreState::Open);
+                let refused = self.shared.refused.swap(0, Ordering::Relaxed);
+                tracing::info!(%since, refused, "the disk has room again");
+                let tag = FULL.parse().expect("a literal that is a tag");
+                let data = json!({"since": since, "until": now, "refused": refused});
+                self.append(NewEvent::new(tag, None, data), now);
+            }
+        }
+        let margin = 2 * self.room.margin();
+        if !self.is_full() {
+            // Made at the start, and again after the disk was full.
+            self.shared.ballast.fill(self.room.ballast());
+        } else if free < margin && self.shared.ballast.size() > 0 {
+            // What cannot be given back stays; the next look tries again.
+            let _ = self.shared.ballast.release(margin - free);
+        }
+    }
+
+    fn admit(&mut self, write: Write, now: Timestamp) -> Result<(), EngineError> {
+        let need = write.need();
+        match self.room.admit(need) {
+            // What waits goes first.
+            Admission::Write if need != Need::Master || self.held.is_empty() => {
+                self.take(write, now)
+            }
+            Admission::Write | Admission::Hold => {
+                self.hold(write);
+                Ok(())
+            }
+            Admission::Refuse => {
+                self.refuse(write);
+                Ok(())
+            }
+        }
+    }
+
+    fn hold(&mut self, write: Write) {
+        match write {
+            Write::Expire { done } => drop(done.send(Ok(false))),
+            Write::Batch { .. }
+            | Write::Registry { .. }
+            | Write::Mirror { .. }
+            | Write::EndMirror
+            | Write::Look => self.held.push_back(write),
+        }
+    }
+
+    fn refuse(&self, write: Write) {
+        match write {
+            Write::Batch { batch, done, .. } => {
+                self.shared.refused.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
+                let _ = done.send(Err(StoreError::Full));
+            }
+            Write::Registry { done, .. } => drop(done.send(Err(StoreError::Full.into()))),
+            Write::Expire { done } => drop(done.send(Ok(false))),
+            Write::Mirror { .. } | Write::EndMirror | Write::Look => {}
+        }
     }
 
     fn take(&mut self, write: Write, now: Timestamp) -> Result<(), EngineError> {
         match write {
-            Write::Batch { batch, done } => {
+            Write::Batch { batch, place, done } => {
                 let appended = self.take_batch(batch, now);
-                self.answers.push(Answer::Batch(done, appended));
+                self.answers.push(Answer::Batch(done, appended, place));
             }
             Write::Registry { key, expected, entry, batch, done } => {
                 let current = match self.revisions.get(&key) {
                     Some(&revision) => Some(revision),
-                    None => self.shared.engine.value(&key)?.as_deref().and_then(registry_value::revision),
+                    None => {
+                        let value = self.shared.engine.value(&key)?;
+                        value.as_deref().and_then(registry_value::revision)
+                    }
                 };
                 if current != expected {
                     // The writer may be gone; nobody else wants to know.
@@ -161,6 +314,7 @@ impl Writer {
                 let _ = done.send(());
             }
             Write::EndMirror => self.mirroring.end(),
+            Write::Look => {}
             Write::Expire { done } => {
                 self.forgets = true;
                 let mut removed = self.shared.retention.expired_jobs(&self.shared.engine, now)?;
@@ -228,7 +382,10 @@ impl Writer {
         for answer in self.answers.drain(..) {
             // A writer that no longer waits loses nothing: what it wrote is durable.
             match answer {
-                Answer::Batch(done, appended) => drop(done.send(Ok(appended))),
+                Answer::Batch(done, appended, place) => {
+                    drop(place);
+                    let _ = done.send(Ok(appended));
+                }
                 Answer::Registry(done, revision) => drop(done.send(Ok(revision))),
                 Answer::Expire(done, more) => drop(done.send(Ok(more))),
             }

@@ -155,7 +155,7 @@ impl HubTask {
         Some(boot)
     }
 
-    fn unfinished(&mut self, minion: &MinionId, session: Established, now: Now) {
+    pub(super) fn unfinished(&mut self, minion: &MinionId, session: Established, now: Now) {
         let left = session.disconnect();
         for jids in [left.unacknowledged, left.unsent] {
             self.jobs.handle_unfinished(minion, &jids, now, &mut self.round.effects);
@@ -249,6 +249,9 @@ impl HubTask {
     }
 
     fn handle_entry(&mut self, id: &ConnectionId, boot: BootId, entry: OutboxEntry, now: Now) {
+        if self.refuses(id.number) {
+            return;
+        }
         let minion = &id.minion;
         self.round.outboxes.insert(id.number, entry.number);
         let newest = self.handed_in.entry(minion.clone()).or_insert((boot, 0));
