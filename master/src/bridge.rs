@@ -32,7 +32,7 @@ pub use filter::{Filter, GrainsOf};
 pub use health::{Announcement, Health};
 pub use http::{Answer, Auth, Body, Call, Client, HttpError, Origin};
 pub use logstash::{AckError, Acks as LumberjackAcks, LogstashError, LogstashSink, LumberjackError};
-pub use one_way::{Confirm, OneWayError};
+pub use one_way::OneWayError;
 pub use routes::routes;
 pub use sample::Sample;
 pub use shape::Shape;

@@ -156,7 +156,7 @@ mod tests {
         assert_snapshot!(wrong("bridges: [{name: a, type: soap}]\n"), @r"
     /x/master.yml:1:11: there is no bridge type `soap`
         1 | bridges: [{name: a, type: soap}]
-    hint: there are `elasticsearch` and `file`
+    hint: there are `elasticsearch`, `exec`, `file`, `logstash` and `syslog`
     ");
         assert_snapshot!(wrong("bridges: [{name: a, type: file, path: x, index: y}]\n"), @r"
     /x/master.yml:1:42: unknown key `index`

@@ -78,8 +78,8 @@ impl Shape {
     /// # Errors
     /// Why the template gives nothing for this event: the reason of a dead letter.
     pub fn text(&self, item: &Item) -> Result<String, String> {
-        match &self.template {
-            Some(template) => template.render(self.json(item)),
+        match self.template_text(item) {
+            Some(text) => text,
             None if self.fields.is_empty()
                 && item.grains.is_empty()
                 && item.form == Form::Whole =>
@@ -88,6 +88,12 @@ impl Shape {
             }
             None => Ok(self.json(item).to_string()),
         }
+    }
+
+    /// The template's text, where there is a template: for a sink that puts it into a document of its own.
+    pub fn template_text(&self, item: &Item) -> Option<Result<String, String>> {
+        let template = self.template.as_ref()?;
+        Some(template.render(self.json(item)))
     }
 }
 

@@ -13,11 +13,14 @@ use thiserror::Error;
 
 use super::{
     elasticsearch::{ElasticsearchError, ElasticsearchSink},
+    exec::{ExecError, ExecSink},
     file::{FileError, FileSink},
+    logstash::{LogstashError, LogstashSink},
+    syslog::{SyslogError, SyslogSink},
 };
 
 /// The types that `type:` may name, for people.
-const KINDS: &str = "`elasticsearch` and `file`";
+const KINDS: &str = "`elasticsearch`, `exec`, `file`, `logstash` and `syslog`";
 
 /// An event on its way.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +90,12 @@ pub enum Sink {
     Elasticsearch(Arc<ElasticsearchSink>),
     /// Lines in a file.
     File(FileSink),
+    /// A Logstash.
+    Logstash(LogstashSink),
+    /// A syslog daemon.
+    Syslog(SyslogSink),
+    /// A program of one's own.
+    Exec(ExecSink),
 }
 
 /// Why a batch was not taken, or not known to be.
@@ -98,6 +107,15 @@ pub enum SinkError {
     /// The file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The Logstash.
+    #[error(transparent)]
+    Logstash(#[from] LogstashError),
+    /// The syslog daemon.
+    #[error(transparent)]
+    Syslog(#[from] SyslogError),
+    /// The program.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
 }
 
 impl SinkError {
@@ -107,6 +125,9 @@ impl SinkError {
         match self {
             Self::Elasticsearch(error) => error.failure(),
             Self::File(_) => Failure::Away,
+            Self::Logstash(error) => error.failure(),
+            Self::Syslog(error) => error.failure(),
+            Self::Exec(error) => error.failure(),
         }
     }
 }
@@ -120,6 +141,9 @@ impl Sink {
         Ok(match kind {
             "elasticsearch" => Self::Elasticsearch(Arc::new(ElasticsearchSink::read(settings)?)),
             "file" => Self::File(FileSink::read(settings)?),
+            "logstash" => Self::Logstash(LogstashSink::read(settings)?),
+            "syslog" => Self::Syslog(SyslogSink::read(settings)?),
+            "exec" => Self::Exec(ExecSink::read(settings)?),
             other => {
                 let message = format!("there is no bridge type `{other}`");
                 return Err(settings.wrong(message).hint(format!("there are {KINDS}")));
@@ -133,6 +157,9 @@ impl Sink {
         match self {
             Self::Elasticsearch(_) => "elasticsearch",
             Self::File(_) => "file",
+            Self::Logstash(_) => "logstash",
+            Self::Syslog(_) => "syslog",
+            Self::Exec(_) => "exec",
         }
     }
 
@@ -141,7 +168,7 @@ impl Sink {
     pub fn in_flight(&self) -> usize {
         match self {
             Self::Elasticsearch(sink) => sink.in_flight(),
-            Self::File(_) => 1,
+            Self::File(_) | Self::Logstash(_) | Self::Syslog(_) | Self::Exec(_) => 1,
         }
     }
 
@@ -154,6 +181,9 @@ impl Sink {
         match self {
             Self::Elasticsearch(sink) => Ok(sink.deliver(items).await?),
             Self::File(sink) => Ok(sink.deliver(items).await?),
+            Self::Logstash(sink) => Ok(sink.deliver(items).await?),
+            Self::Syslog(sink) => Ok(sink.deliver(items).await?),
+            Self::Exec(sink) => Ok(sink.deliver(items).await?),
         }
     }
 
@@ -163,6 +193,9 @@ impl Sink {
         match self {
             Self::Elasticsearch(sink) => sink.server(),
             Self::File(_) => None,
+            Self::Logstash(sink) => Some(sink.server()),
+            Self::Syslog(sink) => Some(sink.server()),
+            Self::Exec(sink) => Some(sink.server()),
         }
     }
 
@@ -170,7 +203,11 @@ impl Sink {
     #[must_use]
     pub const fn wants_upkeep(&self, _now: Instant) -> bool {
         match self {
-            Self::Elasticsearch(_) | Self::File(_) => false,
+            Self::Elasticsearch(_)
+            | Self::File(_)
+            | Self::Logstash(_)
+            | Self::Syslog(_)
+            | Self::Exec(_) => false,
         }
     }
 
@@ -181,7 +218,11 @@ impl Sink {
     #[expect(clippy::unused_async, reason = "sinks with housekeeping talk to a server")]
     pub async fn upkeep(&self, _quiet: Quiet) -> Result<Vec<News>, SinkError> {
         match self {
-            Self::Elasticsearch(_) | Self::File(_) => Ok(Vec::new()),
+            Self::Elasticsearch(_)
+            | Self::File(_)
+            | Self::Logstash(_)
+            | Self::Syslog(_)
+            | Self::Exec(_) => Ok(Vec::new()),
         }
     }
 
@@ -190,15 +231,30 @@ impl Sink {
     pub const fn is_idempotent(&self) -> bool {
         match self {
             Self::Elasticsearch(_) => true,
-            Self::File(_) => false,
+            Self::File(_) | Self::Logstash(_) | Self::Syslog(_) | Self::Exec(_) => false,
         }
     }
 
     /// The cursor was set back: what comes next may be there already, and is wanted once more.
     pub fn handle_replay(&self) {
         match self {
-            Self::Elasticsearch(_) => {}
+            Self::Elasticsearch(_) | Self::Logstash(_) | Self::Syslog(_) | Self::Exec(_) => {}
             Self::File(sink) => sink.handle_replay(),
         }
     }
+}
+
+/// An event on its way, for the tests of sinks.
+#[cfg(test)]
+pub(super) fn item(seq: u64, tag: &str, data: Value) -> Item {
+    let event = Event {
+        id: uuid::Uuid::from_u128(seq.into()),
+        seq,
+        ts: "2026-11-23T02:37:05.123456789Z".parse().expect("a time"),
+        at: None,
+        tag: tag.parse().expect("a tag"),
+        minion: None,
+        data,
+    };
+    Item { event: Arc::new(event), grains: Arc::default(), form: Form::Whole, is_retry: false }
 }
