@@ -121,13 +121,21 @@ impl<'a> Settings<'a> {
         Diagnostic::new(message).at(self.text, position.line, Some(position.column))
     }
 
+    /// All keys, in their order: for a map whose keys are the user's.
+    pub fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.entries.iter().map(|entry| entry.key.as_str())
+    }
+
     /// A text that may stand in a file of its own: `key`, or `key_file` with a path.
     ///
     /// # Errors
     /// With the place, when it is no such thing, or when both are given.
-    pub fn text_or_file(&mut self, key: &'static str) -> Result<Option<TextOrFile>, Diagnostic> {
-        let directory = self.directory;
-        let (text, file) = (self.entry(key.into()), self.entry(format!("{key}_file").into()));
+    pub fn text_or_file(
+        &mut self,
+        key: impl Into<Cow<'static, str>>,
+    ) -> Result<Option<TextOrFile>, Diagnostic> {
+        let (directory, key) = (self.directory, key.into());
+        let (text, file) = (self.entry(key.clone()), self.entry(format!("{key}_file").into()));
         match (text, file) {
             (None, None) => Ok(None),
             (Some(_), Some(file)) => {

@@ -2,6 +2,7 @@
 //! side refused what was in it. Nothing of them is ever printed.
 
 use std::{
+    borrow::Cow,
     fmt, fs,
     io::{self, Read},
     path::PathBuf,
@@ -59,9 +60,10 @@ impl Secret {
     /// With the place, when both are given, or either is no text.
     pub fn read(
         settings: &mut Settings<'_>,
-        key: &'static str,
+        key: impl Into<Cow<'static, str>>,
     ) -> Result<Option<Self>, Diagnostic> {
-        let source = match settings.text_or_file(key)? {
+        let key = key.into();
+        let source = match settings.text_or_file(key.clone())? {
             None => return Ok(None),
             Some(TextOrFile::File(path)) => Source::File(path),
             Some(TextOrFile::Text(text)) if text.contains(char::is_control) => {
@@ -97,6 +99,15 @@ impl Secret {
         let line = Arc::new(Zeroizing::new(line.to_owned()));
         *read = Some(Arc::clone(&line));
         Ok(line)
+    }
+
+    /// Its text where that stands in the configuration.
+    #[must_use]
+    pub fn given(&self) -> Option<Shown> {
+        match &self.source {
+            Source::Given(text) => Some(Arc::clone(text)),
+            Source::File(_) => None,
+        }
     }
 
     /// The other side refused it: its file is read anew, since somebody may have changed it.

@@ -448,4 +448,6 @@ fn unpacked(packed: &[u8]) -> Result<Bytes, String> {
 }
 
 #[cfg(test)]
+pub(super) mod fake;
+#[cfg(test)]
 mod tests;

@@ -31,7 +31,7 @@ pub use stream::Stream;
 pub use trouble::Trouble;
 
 /// Time to reach a host, and to agree on TLS with it.
-pub const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(10);
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));

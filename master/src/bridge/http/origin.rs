@@ -1,6 +1,6 @@
 //! Where an HTTP server is: `https://host:port/prefix`, never with a password in it.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use hyper::Uri;
 
@@ -68,6 +68,14 @@ impl Origin {
     #[must_use]
     pub const fn is_tls(&self) -> bool {
         self.is_tls
+    }
+
+    /// Whether what is sent to it can be read on the way.
+    #[must_use]
+    pub fn shows_secrets(&self) -> bool {
+        let host = &self.address.host;
+        let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        !self.is_tls && !is_here
     }
 
     /// Where it listens.

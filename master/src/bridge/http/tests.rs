@@ -1,50 +1,26 @@
 use std::net::SocketAddr;
 
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
+use tokio::{io::AsyncWriteExt, net::TcpListener, sync::mpsc};
+
+use super::{
+    fake::{request, says, serving},
+    *,
 };
 
-use super::*;
-
-/// A server that reads a request and says what it is told to, however wrong: one script for each connection, with an
-/// answer for each request on it. Gives the requests.
+/// A server with one script for each connection, with an answer for each request on it. Gives the requests.
 async fn serve(scripts: Vec<Vec<Vec<u8>>>) -> (SocketAddr, mpsc::Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (seen, requests) = mpsc::channel(16);
-    tokio::spawn(async move {
-        for script in scripts {
-            let (mut tcp, _) = listener.accept().await.unwrap();
+    let mut scripts = scripts.into_iter();
+    serving(move |mut tcp, seen| {
+        let script = scripts.next().unwrap_or_default();
+        async move {
             for answer in script {
-                seen.send(request(&mut tcp).await).await.unwrap();
+                seen.send(request(&mut tcp).await.unwrap()).await.unwrap();
                 tcp.write_all(&answer).await.unwrap();
             }
         }
-    });
-    (address, requests)
-}
-
-async fn request(tcp: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    loop {
-        let mut chunk = [0; 4096];
-        let read = tcp.read(&mut chunk).await.unwrap();
-        bytes.extend_from_slice(&chunk[..read]);
-        let text = String::from_utf8_lossy(&bytes);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-            return text.into_owned();
-        }
-    }
-}
-
-fn says(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
-    [head.as_bytes(), body].concat()
+    })
+    .await
 }
 
 fn auth(text: &str) -> Result<Auth, String> {
@@ -166,13 +142,7 @@ async fn an_answer_without_an_end_and_one_that_unpacks_to_more_are_not_read_whol
 
     let mut long = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
     long.resize(LONGEST_ANSWER + 1000, b' ');
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let (mut tcp, _) = listener.accept().await.unwrap();
-        let _ = request(&mut tcp).await;
-        let _ = tcp.write_all(&long).await;
-    });
+    let (address, _requests) = serve(vec![vec![long]]).await;
     let error = get(&client(address, "")).await.unwrap_err();
     assert!(error.to_string().ends_with("it is longer than 16 MiB"), "{error}");
     assert!(error.is_ambiguous());
