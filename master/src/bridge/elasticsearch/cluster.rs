@@ -212,15 +212,21 @@ impl Cluster {
                 }
                 Err(error) => {
                     let now = Now::read().instant;
-                    if call.path.starts_with("/_bulk") && error.is_ambiguous() {
+                    if error.is_of_host() {
+                        self.hosts().handle_failure(host, now);
+                        if self.clients.len() > 1 {
+                            let reason = chain(&error);
+                            warn!(host = %self.origin(host), reason, "a host of the cluster fails");
+                        }
+                    }
+                    // What may have been stored must not be sent again as if it were new: the older indices are asked
+                    // first, if need be.
+                    let is_open = call.path.starts_with("/_bulk") && error.is_ambiguous();
+                    if is_open {
                         *self.ambiguous.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
                     }
-                    if !error.is_of_host() {
+                    if is_open || !error.is_of_host() {
                         return Err(error);
-                    }
-                    self.hosts().handle_failure(host, now);
-                    if self.clients.len() > 1 {
-                        warn!(host = %self.origin(host), reason = chain(&error), "a host of the cluster fails");
                     }
                     last = Some(error);
                 }
@@ -309,16 +315,17 @@ impl Cluster {
     }
 
     fn status(&self, host: usize, call: &Call, answer: &Answer) -> ElasticsearchError {
-        let reason = match serde_json::from_slice::<Value>(&answer.body) {
-            Ok(said) if !said["error"].is_null() => answer::reason(&said["error"]),
-            Ok(_) | Err(_) => answer.excerpt(),
+        let said = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+        let reason = match &said["error"] {
+            Value::Null => answer.excerpt(),
+            error => answer::reason(error),
         };
-        ElasticsearchError::Status {
-            host: self.origin(host).clone(),
-            status: answer.status,
-            what: what(call),
-            reason,
+        let (host, what, status) = (self.origin(host).clone(), what(call), answer.status);
+        // Unlike every other 403 it says nothing of who we are.
+        if said["error"]["type"] == "cluster_block_exception" {
+            return ElasticsearchError::Blocked { host, what, reason };
         }
+        ElasticsearchError::Status { host, status, what, reason }
     }
 
     fn origin(&self, host: usize) -> &Origin {

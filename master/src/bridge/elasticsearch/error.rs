@@ -52,6 +52,18 @@ pub enum ElasticsearchError {
         /// The server's reason.
         reason: String,
     },
+    /// The cluster is read-only, since somebody or its full disk made it so.
+    #[error(
+        "`{host}` blocks {what}: {reason}: make room on its disks, or take the block off; the bridge goes on by itself"
+    )]
+    Blocked {
+        /// The host.
+        host: Origin,
+        /// What was asked.
+        what: String,
+        /// The server's reason.
+        reason: String,
+    },
     /// The batch is more than the server takes at once.
     #[error("`{host}` does not take so much at once ({bytes} bytes: {reason})")]
     TooLarge {
@@ -139,6 +151,7 @@ impl ElasticsearchError {
             | Self::Html { .. }
             | Self::Foreign { .. }
             | Self::Status { .. }
+            | Self::Blocked { .. }
             | Self::Cut { .. }
             | Self::Answer { .. }
             | Self::Forming { .. } => Failure::Away,
@@ -156,6 +169,7 @@ impl ElasticsearchError {
             | Self::Status { status, .. } => status.as_u16() >= 500,
             Self::Answer { .. } | Self::TooLarge { .. } | Self::Cut { .. } => true,
             Self::Forming { .. }
+            | Self::Blocked { .. }
             | Self::Stranger { .. }
             | Self::Refused { .. }
             | Self::NotOurs { .. } => false,
@@ -171,6 +185,7 @@ impl ElasticsearchError {
             Self::Forming { .. } | Self::Answer { .. } => true,
             Self::Status { status, .. } => matches!(status.as_u16(), 502..=504),
             Self::TooLarge { .. }
+            | Self::Blocked { .. }
             | Self::Cut { .. }
             | Self::Refused { .. }
             | Self::NotOurs { .. } => false,

@@ -140,16 +140,28 @@ async fn what_a_status_means_for_the_batch() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_leaves_it_open_and_another_host_is_asked() {
+async fn a_cluster_that_is_read_only_is_waited_for() {
+    let error = json!({"error": {"type": "cluster_block_exception", "reason": "blocked by: [FORBIDDEN/13]"}});
+    let answer = says("403 Forbidden", JSON, error.to_string());
+    let error = cluster(&[node("A", answer).await]).bulk(body(10)).await.unwrap_err();
+    assert_eq!(error.failure(), Failure::Away);
+    assert!(
+        text(&error).contains("blocks `POST /_bulk`: cluster_block_exception: blocked by"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_may_have_been_stored_goes_to_another_host_only_as_a_retry() {
     let whole = says("200 OK", JSON, "{\"items\": []}");
     let cut = node("A", whole[..whole.len() - 4].to_vec()).await;
     let alive = node("A", whole).await;
     let both = cluster(&[cut, alive]);
-    both.bulk(body(10)).await.unwrap();
-    assert!(both.since_ambiguous(Now::read().instant).is_some(), "the first host may have done it");
-
-    let error = cluster(&[cut]).bulk(body(10)).await.unwrap_err();
+    let error = both.bulk(body(10)).await.unwrap_err();
     assert_eq!(error.failure(), Failure::Away);
+    let (host, _) = both.bulk(body(10)).await.unwrap();
+    assert_eq!(host.to_string(), format!("http://{alive}"));
+    assert!(both.since_ambiguous(Now::read().instant).is_some(), "the first host may have done it");
 }
 
 #[tokio::test]
