@@ -24,6 +24,7 @@ mod disk;
 mod engine;
 mod entry;
 mod error;
+mod gaps;
 mod keys;
 mod letters;
 mod log;
@@ -48,6 +49,7 @@ pub use entry::{
     BridgeEntry, DeadLetter, JobEntry, PendingEntry, PresenceEntry, PresenceState, StoredLetter,
 };
 pub use error::{OpenError, PutError, ReadError, StoreError};
+pub use gaps::Missing;
 pub use log::Damaged;
 pub use restored::{DirectoryLock, Previous, RestoreStoreError, Restoring, SKIPPED, Since};
 pub use retention::Retention;
@@ -56,6 +58,7 @@ pub use usage::{Lag, Usage, UsageError};
 
 use disk::{Ballast, Disk};
 use engine::{Change, Engine};
+use gaps::Gaps;
 use keys::ledger;
 use log::Recent;
 use readers::Readers;
@@ -90,6 +93,7 @@ pub struct Store {
     recent: Arc<Mutex<Recent>>,
     readers: Arc<Readers>,
     last: watch::Receiver<u64>,
+    gaps: Arc<Gaps>,
     /// Bytes of the log up to its newest durable event, removed ones too.
     log_end: Arc<AtomicU64>,
     state: watch::Receiver<StoreState>,
@@ -111,6 +115,7 @@ impl Store {
         check_format(&engine)?;
         let (seq, offset) = end_of_log(&engine).map_err(OpenError::Read)?;
         let disk = Arc::new(Disk::of(directory).map_err(OpenError::Disk)?);
+        let gaps = Arc::new(Gaps::read(&engine).map_err(OpenError::Read)?);
         let (last_seq, last) = watch::channel(seq);
         let (states, state) = watch::channel(StoreState::Open);
         let recent = Arc::<Mutex<Recent>>::default();
@@ -139,7 +144,19 @@ impl Store {
             })
             .map_err(OpenError::Thread)?;
         let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
-        Ok(Self { engine, disk, recent, readers, last, log_end, state, refused, room, writes })
+        Ok(Self {
+            engine,
+            disk,
+            recent,
+            readers,
+            last,
+            gaps,
+            log_end,
+            state,
+            refused,
+            room,
+            writes,
+        })
     }
 
     /// Returns when the batch is durable.

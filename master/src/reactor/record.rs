@@ -15,6 +15,7 @@ use super::{
     guard::{Cause, Firing, Notice},
     rules::Rules,
 };
+use crate::store::Missing;
 
 /// The tags of all these events begin so.
 const NAMESPACE: &str = "drover/reactor/";
@@ -72,9 +73,9 @@ pub(super) fn error(rules: &Rules, rule: usize, event: &Event, wrong: &Diagnosti
 }
 
 /// Events that retention removed before the reactor met them.
-pub(super) fn missed(from: u64, to: u64) -> NewEvent {
+pub(super) fn missed(Missing { from, to, count }: Missing) -> NewEvent {
     let hint = "the reactor is too slow: raise `events: {undelivered_max_bytes: …}`, or narrow its rules' globs";
-    new("missed", None, json!({"from": from, "to": to, "count": to - from + 1, "hint": hint}))
+    new("missed", None, json!({"from": from, "to": to, "count": count, "hint": hint}))
 }
 
 /// What ran before a crash: for each kind of firing the last event that it stood for.

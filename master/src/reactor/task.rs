@@ -22,7 +22,7 @@ use super::{
     record::{self, Done},
     rules::{Rendered, Rules},
 };
-use crate::store::{Batch, ReadError, Store, StoreError};
+use crate::store::{Batch, Missing, ReadError, Store, StoreError};
 
 const CURSOR: &str = "reactor";
 /// A cursor that says: begin at the end of the log.
@@ -164,13 +164,10 @@ impl<E: Effects> ReactorTask<E> {
         else {
             return Ok(());
         };
-        if first.seq > self.read + 1 {
-            warn!(
-                from = self.read + 1,
-                to = first.seq - 1,
-                "events were removed before the reactor met them"
-            );
-            self.store.submit(record::missed(self.read + 1, first.seq - 1).into()).await?;
+        if let Some(missing) = self.store.missing(self.read, first.seq) {
+            let Missing { from, to, .. } = missing;
+            warn!(from, to, "events were removed before the reactor met them");
+            self.store.submit(record::missed(missing).into()).await?;
         }
         let mut met = Vec::new();
         for event in events.into_iter().filter(|event| !record::is_record(event)) {

@@ -5,6 +5,8 @@ use drover_pki::{Fingerprint, KeyDigest, MinionId, certificate::SerialNumber};
 use drover_proto::id::JobId;
 
 pub(super) const FORMAT: &[u8] = b"!format";
+/// Followed by the first seq of a gap in the log.
+pub(super) const GAP: &[u8] = b"!gap";
 
 /// A ledger's letter.
 pub(super) mod ledger {
@@ -31,6 +33,19 @@ pub(super) mod ledger {
 /// The first key after a whole ledger.
 pub(super) const fn end_of(ledger: u8) -> [u8; 1] {
     [ledger + 1]
+}
+
+pub(super) fn gap(first: u64) -> Vec<u8> {
+    [GAP, &first.to_be_bytes()].concat()
+}
+
+pub(super) fn gap_first(key: &[u8]) -> u64 {
+    key.get(GAP.len()..).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
+}
+
+/// The first key after all gaps.
+pub(super) fn end_of_gaps() -> Vec<u8> {
+    [GAP, &[0xff; 9]].concat()
 }
 
 pub(super) fn named(ledger: u8, name: &str) -> Vec<u8> {

@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::{
     BrokenCopy, EngineError, ReadError, StartError, backup,
     engine::{self, Change, Engine},
+    gaps::Gaps,
     keys,
     log::{self, Chunk},
     writer,
@@ -75,7 +76,7 @@ impl Restoring {
         let mut chunk = Chunk::new(seq);
         chunk.push(&writer::numbered(told, seq, log::to_microsecond(now)));
         let event = Change { key: keys::event(seq), value: Some(chunk.close(offset)) };
-        self.engine.apply(&[event])?;
+        self.engine.apply(&[Gaps::change(last + 1, seq - 1), event])?;
         self.engine.flush()?;
         Ok(seq)
     }

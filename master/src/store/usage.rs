@@ -74,10 +74,12 @@ impl Store {
         let first = keys::event_seq(&key);
         let Header { offset, newest } = log::header(first, &value)?;
         let next = following.next().transpose()?.map_or(last + 1, |(key, _)| keys::event_seq(&key));
-        let (count, passed) = ((next - first).max(1), (after + 1).saturating_sub(first));
+        let count = next - first - self.gaps.within(first, next - 1);
+        let (count, passed) = (count.max(1), (after + 1).saturating_sub(first));
+        let before = after.max(first - 1);
         let passed_bytes = value.len() as u64 * passed / count;
         Ok(Lag {
-            events: last - after.max(first - 1),
+            events: last - before - self.gaps.within(before + 1, last),
             bytes: end.saturating_sub(offset + passed_bytes),
             // All events of one value were appended at one time.
             oldest: Some(newest),

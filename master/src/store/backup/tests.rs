@@ -88,6 +88,15 @@ async fn a_copy_of_a_quiet_store_is_that_store() {
     assert_eq!(again.cursor("reader-3").unwrap(), store.cursor("reader-3").unwrap());
     assert_eq!(again.cursor("last").unwrap(), Some(5));
     assert_eq!(again.append(event("site/b", 1)).await.unwrap(), seq + 1);
+
+    // Nobody has missed what was never there, nor is behind by it.
+    assert_eq!(again.missing(last, seq), None);
+    assert_eq!(again.missing(last - 2, seq).map(|missing| missing.count), Some(2));
+    assert_eq!(again.lag(last).unwrap().events, 2);
+    assert_eq!(again.lag(last - 5).unwrap().events, 7);
+    assert_eq!(again.lag(last + 7).unwrap().events, 2);
+    assert_eq!(again.lag(0).unwrap().events, last + 2);
+    assert!(again.lag(last - 1).unwrap().bytes < 2_000, "{:?}", again.lag(last - 1));
 }
 
 /// Each round counts all counters up by one, in one batch, so that any moment of the store shows them equal.
