@@ -25,6 +25,7 @@ mod stream;
 
 pub use backup::Peer;
 pub use error::ApiError;
+pub(crate) use events::before as seq_before;
 
 /// The routes of this master, with those that other parts bring.
 pub fn router(master: Master, others: Router) -> Router {

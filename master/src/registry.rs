@@ -363,6 +363,14 @@ impl Registry {
         self.rows().get(id).map(|row| row.sighting.clone()).unwrap_or_default()
     }
 
+    /// The grains of a minion that count; nothing of one that is not known.
+    #[must_use]
+    pub fn grains(&self, id: &MinionId) -> Option<Arc<Map<String, Value>>> {
+        let rows = self.rows();
+        let row = rows.get(id).filter(|row| row.entry.status != Status::Deleted);
+        row.map(|row| row.grains.clone())
+    }
+
     /// What is known of a minion; nothing of one that was deleted.
     #[must_use]
     pub fn entry(&self, id: &MinionId) -> Option<Entry> {

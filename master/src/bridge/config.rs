@@ -145,19 +145,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_with_its_place() {
-        assert_snapshot!(wrong("bridges: [{name: a, type: elasticsearch, hosts: ['https://a:9200'], index: e}]\n"), @r"
-    /x/master.yml:1:49: `hosts` must be `http://` addresses: the bridge speaks no TLS, put a local proxy that does before a server that wants it
-        1 | bridges: [{name: a, type: elasticsearch, hosts: ['https://a:9200'], index: e}]
-    ");
-        assert_snapshot!(wrong("bridges: [{name: a, type: elasticsearch, hosts: ['http://u:p@a:9200'], index: e}]\n"), @r"
-    /x/master.yml:1:49: `hosts` must be addresses without a user or password: put a local proxy that adds them before a server that wants them
-        1 | bridges: [{name: a, type: elasticsearch, hosts: ['http://u:p@a:9200'], index: e}]
-    ");
-        assert_snapshot!(wrong("bridges: [{name: a, type: soap}]\n"), @r"
-    /x/master.yml:1:11: there is no bridge type `soap`
-        1 | bridges: [{name: a, type: soap}]
-    hint: there are `elasticsearch`, `exec`, `file`, `logstash` and `syslog`
-    ");
+        let soap = wrong("bridges: [{name: a, type: soap}]\n");
+        assert!(soap.starts_with("/x/master.yml:1:11: there is no bridge type `soap`"), "{soap}");
+        assert!(soap.contains("\nhint: there are `elasticsearch`"), "{soap}");
         assert_snapshot!(wrong("bridges: [{name: a, type: file, path: x, index: y}]\n"), @r"
     /x/master.yml:1:42: unknown key `index`
         1 | bridges: [{name: a, type: file, path: x, index: y}]

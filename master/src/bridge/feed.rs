@@ -1,82 +1,155 @@
 //! Which events a bridge sends next, how many at once, and when it tries again. A machine: its task reads the log and
-//! asks the sink, which gives a verdict on each event.
+//! asks the sink, which gives a verdict on each event. Several batches may be on their way; what is done with them may
+//! come in any order, and the cursor stays before the first event that is not settled.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use drover_proto::event::Event;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::sink::{Form, Item, Verdict};
+mod limits;
+mod weight;
 
-/// The first pause after a failure; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause: a server that is back is not left waiting.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// What an event weighs beside its data, in bytes.
-const ENVELOPE: usize = 320;
+use super::{
+    backoff::Backoff,
+    sink::{Failure, Form, Item, Verdict},
+    throttle::Throttle,
+};
+use weight::weight;
 
-/// How much is sent at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Events.
-    pub events: usize,
-    /// Bytes, roughly.
-    pub bytes: usize,
-    /// How long an event may wait for others to come along.
-    pub delay: Duration,
+pub use limits::{Limits, Settings};
+pub(super) use weight::weigh;
+
+/// How long a bridge waits that was turned away: somebody has to do something first.
+const DENIED_PAUSE: Duration = Duration::from_secs(30);
+/// Batches in a row that must be taken before larger ones are tried again.
+const CLEAN: u32 = 4;
+
+/// A batch that is to be sent now.
+#[derive(Debug)]
+pub struct Transmit {
+    /// By which its end is told.
+    pub id: u64,
+    /// What is in it.
+    pub items: Vec<Item>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { events: 500, bytes: 4 << 20, delay: Duration::from_millis(500) }
-    }
-}
-
-/// An event that was refused in every form.
+/// What became of an event that was not simply delivered.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Dead {
-    /// The event.
-    pub event: Arc<Event>,
-    /// Why.
-    pub reason: String,
+pub enum Settled {
+    /// It was refused in every form.
+    Dead {
+        /// The event.
+        event: Arc<Event>,
+        /// Why.
+        reason: String,
+    },
+    /// A dead letter was delivered after all.
+    Revived {
+        /// Its event.
+        seq: u64,
+    },
 }
 
 /// The events between the log and a sink.
 #[derive(Debug)]
 pub struct Feed {
-    limits: Limits,
+    settings: Settings,
     /// The last event that was read from the log.
     read: u64,
-    waiting: VecDeque<Item>,
-    bytes: usize,
+    /// Events of the log that were read, are meant, and are not settled.
+    unsettled: BTreeSet<u64>,
+    waiting: VecDeque<Entry>,
+    waiting_bytes: usize,
     /// When the oldest waiting event began to wait.
     since: Option<Instant>,
-    /// The present batch, less what is done with; in order.
-    sending: Vec<Item>,
+    /// Whether what waits goes without waiting for others.
+    is_due: bool,
+    /// What the sink asked to be given again later.
+    late: Vec<Entry>,
+    late_until: Option<Instant>,
+    late_backoff: Backoff,
+    flights: BTreeMap<u64, Flight>,
+    /// The next batch's id.
+    next: u64,
     /// How many events may go at once; fewer than the limit after the sink found a batch too large.
     most: usize,
-    pause: Option<(Duration, Instant)>,
-    dead: VecDeque<Dead>,
+    clean: u32,
+    trouble: Option<Trouble>,
+    backoff: Backoff,
+    throttle: Option<Throttle>,
+    is_stopped: bool,
+    is_draining: bool,
+    settled: VecDeque<Settled>,
+    /// Bytes of all that is held.
+    bytes: usize,
+    retries: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    item: Item,
+    origin: Origin,
+    weight: usize,
+    has_flown: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The log, behind the cursor.
+    Log,
+    /// A dead letter that is tried again.
+    Letter,
+    /// The log, before the cursor was set back: it comes again, and this time does not count.
+    Rewound,
+}
+
+#[derive(Debug)]
+struct Flight {
+    entries: Vec<Entry>,
+    /// Whether it left in trouble, as the one that tries whether it is over.
+    is_probe: bool,
+}
+
+/// The sink as a whole does not take events.
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    until: Instant,
+    is_denied: bool,
 }
 
 impl Feed {
     /// Begins after an event.
     #[must_use]
-    pub const fn new(limits: Limits, after: u64) -> Self {
+    pub fn new(settings: Settings, after: u64) -> Self {
+        debug_assert!(settings.in_flight > 0 && settings.limits.events > 0, "something can go");
         Self {
-            limits,
+            settings,
             read: after,
+            unsettled: BTreeSet::new(),
             waiting: VecDeque::new(),
-            bytes: 0,
+            waiting_bytes: 0,
             since: None,
-            sending: Vec::new(),
-            most: limits.events,
-            pause: None,
-            dead: VecDeque::new(),
+            is_due: false,
+            late: Vec::new(),
+            late_until: None,
+            late_backoff: Backoff::new(!settings.seed),
+            flights: BTreeMap::new(),
+            next: 0,
+            most: settings.limits.events,
+            clean: 0,
+            trouble: None,
+            backoff: Backoff::new(settings.seed),
+            throttle: settings.rate.map(Throttle::new),
+            is_stopped: false,
+            is_draining: false,
+            settled: VecDeque::new(),
+            bytes: 0,
+            retries: 0,
         }
     }
 
@@ -86,291 +159,358 @@ impl Feed {
         self.read
     }
 
-    /// Whether more events are wanted: never more than a batch waits in memory.
-    #[must_use]
-    pub fn wants_events(&self) -> bool {
-        self.waiting.len() < self.limits.events && self.bytes < self.limits.bytes
-    }
-
     /// The last event before which all are done with: delivered, refused for good, or not meant. The cursor.
     #[must_use]
     pub fn settled(&self) -> u64 {
-        let first = self.sending.first().or(self.waiting.front());
-        first.map_or(self.read, |item| item.event.seq - 1)
+        self.unsettled.first().map_or(self.read, |seq| seq - 1)
     }
 
-    /// The next events of the log; those that `is_meant` leaves out are done with.
+    /// Events that may be sent again until now.
+    #[must_use]
+    pub const fn retries(&self) -> u64 {
+        self.retries
+    }
+
+    /// How many more events are wanted: no more are held than one batch for each that may be on its way, and one more.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let batches = self.settings.in_flight + 1;
+        let limits = self.settings.limits;
+        if self.is_stopped || self.bytes >= limits.bytes.saturating_mul(batches) {
+            return 0;
+        }
+        limits.events.saturating_mul(batches).saturating_sub(self.held())
+    }
+
+    /// The bytes that are left, for who reads large events.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        let most = self.settings.limits.bytes.saturating_mul(self.settings.in_flight + 1);
+        most.saturating_sub(self.bytes)
+    }
+
+    /// Takes events of the log in their order, until there is no more room; how many. `choose` gives the grains that go with
+    /// one, and nothing for one that is not meant, which is done with.
     pub fn handle_events(
         &mut self,
         events: Vec<Arc<Event>>,
-        is_meant: impl Fn(&Event) -> bool,
+        mut choose: impl FnMut(&Event) -> Option<Arc<Map<String, Value>>>,
+        now: Instant,
+    ) -> usize {
+        let mut taken = 0;
+        for event in events {
+            if self.room() == 0 {
+                break;
+            }
+            debug_assert!(event.seq > self.read, "events come in the log's order");
+            taken += 1;
+            self.read = event.seq;
+            if let Some(grains) = choose(&event) {
+                self.unsettled.insert(event.seq);
+                let is_retry = event.seq <= self.settings.sent_before;
+                self.push(event, grains, is_retry, Origin::Log, now);
+            }
+        }
+        taken
+    }
+
+    /// A dead letter is to be tried again, as it was.
+    pub fn handle_letter(
+        &mut self,
+        event: Arc<Event>,
+        grains: Arc<Map<String, Value>>,
         now: Instant,
     ) {
-        for event in events {
-            debug_assert!(event.seq > self.read, "events come in the log's order");
-            self.read = event.seq;
-            if is_meant(&event) {
-                self.bytes += weight(&event);
-                self.since.get_or_insert(now);
-                self.waiting.push_back(Item {
-                    event,
-                    grains: Arc::default(),
-                    form: Form::Whole,
-                    is_retry: false,
-                });
-            }
-        }
+        self.push(event, grains, true, Origin::Letter, now);
+        self.is_due = true;
     }
 
-    /// The batch that is to be sent now. One that was not all done comes again, with what is left of it.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<&[Item]> {
-        if self.pause.is_some_and(|(_, until)| now < until) {
+    /// The cursor is set back: all after it is read and sent again.
+    pub fn handle_rewind(&mut self, after: u64) {
+        debug_assert!(after <= self.read, "back, and never over what was not sent");
+        self.settings.sent_before = self.settings.sent_before.max(self.read);
+        self.read = after;
+        self.unsettled.clear();
+        let is_letter = |entry: &Entry| entry.origin == Origin::Letter;
+        self.waiting.retain(is_letter);
+        self.late.retain(is_letter);
+        for flight in self.flights.values_mut() {
+            for entry in flight.entries.iter_mut().filter(|entry| !is_letter(entry)) {
+                entry.origin = Origin::Rewound;
+            }
+        }
+        let flying = self.flights.values().flat_map(|flight| &flight.entries);
+        self.waiting_bytes = self.waiting.iter().map(|entry| entry.weight).sum();
+        self.bytes = self.waiting.iter().chain(&self.late).chain(flying).map(|e| e.weight).sum();
+    }
+
+    /// Nothing new is read or sent while it is stopped.
+    pub const fn stop(&mut self, is_stopped: bool) {
+        self.is_stopped = is_stopped;
+    }
+
+    /// Nothing more is sent while it drains; [`Self::is_quiet`] tells when all has come back.
+    pub const fn drain(&mut self, is_draining: bool) {
+        self.is_draining = is_draining;
+    }
+
+    /// The next try is now, however long the pause was to be.
+    pub fn hurry(&mut self, now: Instant) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.until = trouble.until.min(now);
+        }
+        self.late_until = self.late_until.map(|until| until.min(now));
+    }
+
+    /// Whether nothing is on its way.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// How many batches are on their way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Whether the sink takes nothing until somebody has done something.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.trouble.is_some_and(|trouble| trouble.is_denied)
+    }
+
+    /// A batch that is to be sent now. There may be another.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if self.ready_at().is_none_or(|ready| now < ready) {
             return None;
         }
-        if self.sending.is_empty() {
-            if !self.is_full() && self.since.is_none_or(|since| now < since + self.limits.delay) {
-                return None;
-            }
-            self.fill(now);
+        if self.late_until.is_some_and(|until| until <= now) {
+            self.late_until = None;
+            let late = std::mem::take(&mut self.late);
+            self.put_back(late, now);
         }
-        (!self.sending.is_empty()).then_some(self.sending.as_slice())
+        let mut most = self.most.min(self.waiting.len());
+        if let Some(throttle) = &mut self.throttle {
+            most = throttle.take(most, now);
+        }
+        let (mut entries, mut items, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while entries.len() < most && bytes < self.settings.limits.bytes {
+            let Some(mut entry) = self.waiting.pop_front() else { break };
+            bytes += entry.weight;
+            self.retries += u64::from(entry.has_flown);
+            entry.has_flown = true;
+            items.push(entry.item.clone());
+            entries.push(entry);
+        }
+        self.waiting_bytes -= bytes;
+        self.since = (!self.waiting.is_empty()).then_some(now);
+        self.is_due = self.is_due && self.waiting.iter().any(|entry| entry.has_flown);
+        if entries.is_empty() {
+            return None;
+        }
+        let id = self.next;
+        self.next += 1;
+        self.flights.insert(id, Flight { entries, is_probe: self.trouble.is_some() });
+        Some(Transmit { id, items })
     }
 
-    /// The sink's verdicts, one for each event of the batch in order.
-    pub fn handle_verdicts(&mut self, verdicts: Vec<Verdict>, now: Instant) {
-        debug_assert_eq!(verdicts.len(), self.sending.len(), "a verdict for each event");
-        let mut is_late = false;
-        let items = std::mem::take(&mut self.sending);
-        for (mut item, verdict) in items.into_iter().zip(verdicts) {
-            match verdict {
-                Verdict::Done => {}
-                Verdict::Later(_) => {
-                    is_late = true;
-                    self.sending.push(item);
-                }
-                // The payload's shape may be at fault; as text it has none.
-                Verdict::Refused(_) if item.form == Form::Whole => {
-                    item.form = Form::Text;
-                    self.sending.push(item);
-                }
-                Verdict::Refused(reason) => {
-                    self.dead.push_back(Dead { event: item.event, reason });
-                }
-            }
-        }
-        if is_late {
-            self.pause(now);
-        } else {
-            self.pause = None;
-            self.most = self.most.saturating_mul(2).min(self.limits.events);
-        }
-    }
-
-    /// The sink could not be asked; all of the batch is tried again.
-    pub fn handle_failure(&mut self, now: Instant) {
-        self.pause(now);
-    }
-
-    /// The sink found the batch too large: half of it goes next. A single event that is too large alone goes as text,
-    /// or is dead.
-    pub fn handle_too_large(&mut self, reason: &str, now: Instant) {
-        if self.sending.len() <= 1 {
-            let refused = vec![Verdict::Refused(reason.to_owned()); self.sending.len()];
-            self.handle_verdicts(refused, now);
+    /// The sink's verdicts on a batch, one for each item in order.
+    pub fn handle_verdicts(&mut self, id: u64, verdicts: Vec<Verdict>, now: Instant) {
+        let flight = self.flights.get(&id);
+        if flight.is_none_or(|flight| flight.entries.len() != verdicts.len()) {
+            debug_assert!(flight.is_none(), "a verdict for each event");
+            self.handle_failure(id, Failure::Away, "", now);
             return;
         }
-        self.most = self.sending.len() / 2;
-        for item in self.sending.drain(..).rev() {
-            self.bytes += weight(&item.event);
-            self.waiting.push_front(item);
+        let Some(flight) = self.flights.remove(&id) else { return };
+        let (mut again, mut late, mut is_taken) = (Vec::new(), Vec::new(), false);
+        for (mut entry, verdict) in flight.entries.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Done => {
+                    is_taken = true;
+                    self.settle(&entry, None);
+                }
+                Verdict::Later(_) => {
+                    entry.item.is_retry = true;
+                    late.push(entry);
+                }
+                // The payload's shape may be at fault; as text it has none.
+                Verdict::Refused(_) if entry.item.form == Form::Whole => {
+                    is_taken = true;
+                    entry.item.form = Form::Text;
+                    again.push(entry);
+                }
+                Verdict::Refused(reason) => {
+                    is_taken = true;
+                    self.settle(&entry, Some(reason));
+                }
+            }
         }
-        self.since.get_or_insert(now);
+        // Where the order counts, nothing goes past what is late.
+        let is_ordered = self.settings.in_flight == 1;
+        if !late.is_empty() && (is_ordered || !is_taken) {
+            again.append(&mut late);
+            again.sort_by_key(|entry| entry.item.event.seq);
+            self.trouble(flight.is_probe, None, now);
+        } else {
+            self.handle_taken(flight.is_probe, late.is_empty());
+        }
+        if !late.is_empty() {
+            self.late.append(&mut late);
+            if self.late_until.is_none() {
+                self.late_until = Some(now + self.late_backoff.pause());
+            }
+        }
+        self.put_back(again, now);
     }
 
-    /// The next event that nobody could deliver.
-    pub fn poll_dead(&mut self) -> Option<Dead> {
-        self.dead.pop_front()
+    /// A batch was not taken as a whole, or it is not known whether it was. The reason is a dead letter's, for an event that
+    /// is too large alone.
+    pub fn handle_failure(&mut self, id: u64, failure: Failure, reason: &str, now: Instant) {
+        match failure {
+            Failure::TooLarge => {
+                let Some(flight) = self.flights.get(&id) else { return };
+                if flight.entries.len() <= 1 {
+                    let refused = vec![Verdict::Refused(reason.to_owned()); flight.entries.len()];
+                    return self.handle_verdicts(id, refused, now);
+                }
+                let Some(flight) = self.flights.remove(&id) else { return };
+                self.most = self.most.min(flight.entries.len() / 2);
+                self.clean = 0;
+                self.put_back(flight.entries, now);
+            }
+            Failure::Away | Failure::Denied => {
+                let Some(mut flight) = self.flights.remove(&id) else { return };
+                for entry in &mut flight.entries {
+                    entry.item.is_retry = true;
+                }
+                self.put_back(flight.entries, now);
+                let denied = (failure == Failure::Denied).then_some(DENIED_PAUSE);
+                self.trouble(flight.is_probe, denied, now);
+            }
+        }
     }
 
-    /// When [`Self::poll_transmit`] is worth a look, where no event comes before that.
+    /// The next event that has an end to be written down.
+    pub fn poll_settled(&mut self) -> Option<Settled> {
+        self.settled.pop_front()
+    }
+
+    /// When [`Self::poll_transmit`] is worth a look, where nothing comes before that.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if let Some((_, until)) = self.pause {
-            return Some(until);
-        }
-        self.since.map(|since| since + self.limits.delay)
+        self.ready_at()
     }
 
-    /// Whether no batch is on its way.
-    #[must_use]
-    pub const fn is_idle(&self) -> bool {
-        self.sending.is_empty()
+    /// When the next batch may go, if nothing else happens.
+    fn ready_at(&self) -> Option<Instant> {
+        let allowed = if self.trouble.is_some() { 1 } else { self.settings.in_flight };
+        if self.is_stopped || self.is_draining || self.flights.len() >= allowed {
+            return None;
+        }
+        let delay =
+            if self.is_due || self.is_full() { Duration::ZERO } else { self.settings.limits.delay };
+        let waiting = self.since.filter(|_| !self.waiting.is_empty()).map(|since| since + delay);
+        let ready = waiting.into_iter().chain(self.late_until).min()?;
+        let trouble = self.trouble.map(|trouble| trouble.until);
+        let wanted = self.most.min(self.waiting.len() + self.late.len());
+        let tokens = self.throttle.as_ref().and_then(|throttle| throttle.ready_at(wanted));
+        [Some(ready), trouble, tokens].into_iter().flatten().max()
     }
 
     fn is_full(&self) -> bool {
-        self.waiting.len() >= self.most || self.bytes >= self.limits.bytes
+        self.waiting.len() >= self.most || self.waiting_bytes >= self.settings.limits.bytes
     }
 
-    fn fill(&mut self, now: Instant) {
-        let mut bytes = 0;
-        while self.sending.len() < self.most && (bytes < self.limits.bytes) {
-            let Some(item) = self.waiting.pop_front() else { break };
-            bytes += weight(&item.event);
-            self.sending.push(item);
+    fn held(&self) -> usize {
+        let flying: usize = self.flights.values().map(|flight| flight.entries.len()).sum();
+        self.waiting.len() + self.late.len() + flying
+    }
+
+    fn push(
+        &mut self,
+        event: Arc<Event>,
+        grains: Arc<Map<String, Value>>,
+        is_retry: bool,
+        origin: Origin,
+        now: Instant,
+    ) {
+        let weight = weight(&event, &grains);
+        self.bytes += weight;
+        self.waiting_bytes += weight;
+        self.since.get_or_insert(now);
+        let item = Item { event, grains, form: Form::Whole, is_retry };
+        self.waiting.push_back(Entry { item, origin, weight, has_flown: false });
+    }
+
+    /// What was sent, and is to be sent again before all else.
+    fn put_back(&mut self, entries: Vec<Entry>, now: Instant) {
+        for entry in entries.into_iter().rev() {
+            if entry.origin == Origin::Rewound {
+                self.bytes -= entry.weight;
+                continue;
+            }
+            self.waiting_bytes += entry.weight;
+            self.waiting.push_front(entry);
+            self.since.get_or_insert(now);
+            self.is_due = true;
         }
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.since = (!self.waiting.is_empty()).then_some(now);
     }
 
-    fn pause(&mut self, now: Instant) {
-        let pause = self.pause.map_or(FIRST_PAUSE, |(last, _)| (last * 2).min(LONGEST_PAUSE));
-        self.pause = Some((pause, now + pause));
-    }
-}
-
-/// About how many bytes an event is as JSON.
-fn weight(event: &Event) -> usize {
-    fn of(value: &Value) -> usize {
-        match value {
-            Value::Null | Value::Bool(_) => 5,
-            Value::Number(_) => 10,
-            Value::String(text) => text.len() + 3,
-            Value::Array(items) => items.iter().map(of).sum::<usize>() + 2,
-            Value::Object(fields) => {
-                fields.iter().map(|(key, value)| key.len() + 4 + of(value)).sum::<usize>() + 2
+    fn settle(&mut self, entry: &Entry, refused: Option<String>) {
+        self.bytes -= entry.weight;
+        let event = &entry.item.event;
+        match (entry.origin, refused) {
+            // It comes again, and its end is told then.
+            (Origin::Rewound, _) => return,
+            (Origin::Log, None) => {}
+            (Origin::Letter, None) => self.settled.push_back(Settled::Revived { seq: event.seq }),
+            (Origin::Log | Origin::Letter, Some(reason)) => {
+                self.settled.push_back(Settled::Dead { event: event.clone(), reason });
             }
         }
+        if entry.origin == Origin::Log {
+            let was_there = self.unsettled.remove(&event.seq);
+            debug_assert!(was_there, "an event is settled once");
+        }
     }
-    ENVELOPE + event.tag.as_str().len() + of(&event.data)
+
+    /// The sink took something.
+    fn handle_taken(&mut self, is_probe: bool, is_clean: bool) {
+        // What left before the trouble began does not tell that it is over.
+        if is_probe {
+            self.trouble = None;
+        }
+        if self.trouble.is_none() {
+            self.backoff.reset();
+        }
+        if !is_clean {
+            return;
+        }
+        if self.late.is_empty() {
+            self.late_backoff.reset();
+        }
+        self.clean += 1;
+        if self.clean >= CLEAN {
+            self.clean = 0;
+            self.most = self.most.saturating_mul(2).min(self.settings.limits.events);
+        }
+    }
+
+    /// The sink as a whole took nothing. Several batches that fail together make one pause.
+    fn trouble(&mut self, is_probe: bool, denied: Option<Duration>, now: Instant) {
+        let is_news = is_probe || self.trouble.is_none();
+        if !is_news && denied.is_none() {
+            return;
+        }
+        let pause = denied.unwrap_or_else(|| self.backoff.pause());
+        self.trouble = Some(Trouble { until: now + pause, is_denied: denied.is_some() });
+        self.clean = 0;
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::clock::Now;
-
-    fn event(seq: u64) -> Arc<Event> {
-        Arc::new(Event {
-            id: Uuid::from_u128(seq.into()),
-            seq,
-            ts: Timestamp::UNIX_EPOCH,
-            at: None,
-            tag: if seq.is_multiple_of(2) { "even/x" } else { "odd/x" }.parse().unwrap(),
-            minion: None,
-            data: Value::Null,
-        })
-    }
-
-    /// A feed with these events, in batches of four that wait at most a second.
-    fn feed(events: std::ops::RangeInclusive<u64>) -> (Feed, Instant) {
-        let limits = Limits { events: 4, bytes: 1 << 20, delay: Duration::from_secs(1) };
-        let (mut feed, now) = (Feed::new(limits, events.start() - 1), Now::read().instant);
-        feed.handle_events(events.map(event).collect(), |_| true, now);
-        (feed, now)
-    }
-
-    fn batch(feed: &mut Feed, now: Instant) -> Vec<u64> {
-        feed.poll_transmit(now).unwrap_or_default().iter().map(|item| item.event.seq).collect()
-    }
-
-    fn later() -> Verdict {
-        Verdict::Later("busy".into())
-    }
-
-    fn refused() -> Verdict {
-        Verdict::Refused("no".into())
-    }
-
-    #[test]
-    fn a_full_batch_goes_at_once_and_a_small_one_after_its_delay() {
-        let (mut feed, now) = feed(1..=6);
-        assert_eq!(batch(&mut feed, now), [1, 2, 3, 4]);
-        assert_eq!(feed.settled(), 0, "nothing is done with before the sink says so");
-        feed.handle_verdicts(vec![Verdict::Done; 4], now);
-        assert_eq!(feed.settled(), 4);
-        assert!(batch(&mut feed, now).is_empty());
-        assert_eq!(feed.poll_timeout(), Some(now + Duration::from_secs(1)));
-        assert_eq!(batch(&mut feed, now + Duration::from_secs(1)), [5, 6]);
-    }
-
-    #[test]
-    fn a_batch_is_bounded_in_bytes() {
-        let limits = Limits { events: 100, bytes: 700, delay: Duration::from_secs(1) };
-        let (mut feed, now) = (Feed::new(limits, 0), Now::read().instant);
-        feed.handle_events((1..=9).map(event).collect(), |_| true, now);
-        assert!(!feed.wants_events());
-        assert_eq!(batch(&mut feed, now), [1, 2, 3]);
-    }
-
-    #[test]
-    fn only_what_is_left_of_a_batch_is_tried_again() {
-        let (mut feed, now) = feed(1..=4);
-        batch(&mut feed, now);
-        feed.handle_verdicts(vec![Verdict::Done, later(), Verdict::Done, later()], now);
-        assert_eq!(feed.settled(), 1, "the cursor stays before the first that is not done");
-        assert!(batch(&mut feed, now).is_empty(), "not at once");
-        let now = feed.poll_timeout().unwrap();
-        assert_eq!(batch(&mut feed, now), [2, 4]);
-        feed.handle_verdicts(vec![Verdict::Done; 2], now);
-        assert_eq!(feed.settled(), 4);
-        assert_eq!(feed.poll_timeout(), None);
-    }
-
-    #[test]
-    fn pauses_grow_to_ten_seconds_and_end_with_success() {
-        let (mut feed, mut now) = feed(1..=8);
-        let mut pauses = Vec::new();
-        for _ in 0..9 {
-            assert_eq!(batch(&mut feed, now), [1, 2, 3, 4]);
-            feed.handle_failure(now);
-            let until = feed.poll_timeout().unwrap();
-            pauses.push((until - now).as_millis());
-            now = until;
-        }
-        assert_eq!(pauses, [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000]);
-        assert_eq!(batch(&mut feed, now), [1, 2, 3, 4]);
-        feed.handle_verdicts(vec![Verdict::Done; 4], now);
-        assert_eq!(batch(&mut feed, now), [5, 6, 7, 8]);
-    }
-
-    #[test]
-    fn a_refused_event_goes_as_text_and_then_is_dead() {
-        let (mut feed, now) = feed(1..=4);
-        batch(&mut feed, now);
-        feed.handle_verdicts(vec![Verdict::Done, refused(), refused(), Verdict::Done], now);
-        let again = feed.poll_transmit(now).unwrap();
-        assert!(again.iter().all(|item| item.form == Form::Text), "at once, in the other form");
-        feed.handle_verdicts(vec![Verdict::Done, refused()], now);
-        assert_eq!(feed.poll_dead().unwrap().event.seq, 3);
-        assert_eq!(feed.settled(), 4, "a dead one holds up nothing");
-    }
-
-    #[test]
-    fn what_is_not_meant_is_done_with() {
-        let limits = Limits { events: 4, ..Limits::default() };
-        let (mut feed, now) = (Feed::new(limits, 0), Now::read().instant);
-        feed.handle_events((1..=9).map(event).collect(), |event| event.tag.matches("even/*"), now);
-        assert_eq!(feed.settled(), 1);
-        assert_eq!(batch(&mut feed, now), [2, 4, 6, 8]);
-        feed.handle_verdicts(vec![Verdict::Done; 4], now);
-        assert_eq!(feed.settled(), 9);
-    }
-
-    #[test]
-    fn a_batch_that_is_too_large_is_halved_until_it_fits() {
-        let (mut feed, now) = feed(1..=4);
-        assert_eq!(batch(&mut feed, now), [1, 2, 3, 4]);
-        feed.handle_too_large("413", now);
-        assert_eq!(batch(&mut feed, now), [1, 2]);
-        feed.handle_too_large("413", now);
-        assert_eq!(batch(&mut feed, now), [1]);
-        feed.handle_too_large("413", now);
-        assert!(feed.poll_transmit(now).unwrap()[0].form == Form::Text);
-        feed.handle_too_large("413", now);
-        assert_eq!(feed.poll_dead().unwrap().event.seq, 1);
-        assert_eq!(batch(&mut feed, now + Duration::from_secs(1)).first(), Some(&2));
-    }
-}
+mod properties;
+#[cfg(test)]
+mod tests;

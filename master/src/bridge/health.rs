@@ -16,23 +16,43 @@ pub enum Announcement {
         /// Why.
         reason: String,
     },
+    /// It turns us away: somebody has to do something.
+    Paused {
+        /// Why.
+        reason: String,
+    },
     /// Events were refused for good.
     DeadLetters {
         /// How many since the last time that this was told.
         count: u64,
+        /// How many older ones went for them.
+        dropped: u64,
         /// The last one's reason.
         reason: String,
     },
 }
 
+/// How the other side is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// It takes events, as far as is known.
+    #[default]
+    Well,
+    /// It is away.
+    Down(String),
+    /// It turns us away.
+    Denied(String),
+}
+
 /// What is known and what was told.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Why it is down, if it is.
-    down: Option<String>,
-    told_down: bool,
+    condition: Condition,
+    /// What was told last.
+    told: Condition,
     told_at: Option<Instant>,
     dead: u64,
+    dropped: u64,
     dead_reason: String,
     dead_told_at: Option<Instant>,
 }
@@ -40,41 +60,46 @@ pub struct Health {
 impl Health {
     /// The sink took something.
     pub fn handle_success(&mut self) {
-        self.down = None;
+        self.condition = Condition::Well;
     }
 
     /// It did not.
-    pub fn handle_failure(&mut self, reason: &str) {
-        self.down = Some(reason.to_owned());
+    pub fn handle_failure(&mut self, reason: &str, is_denied: bool) {
+        let reason = reason.to_owned();
+        self.condition =
+            if is_denied { Condition::Denied(reason) } else { Condition::Down(reason) };
     }
 
-    /// An event was refused for good.
-    pub fn handle_dead(&mut self, reason: &str) {
+    /// An event was refused for good, and so many older letters went for it.
+    pub fn handle_dead(&mut self, reason: &str, dropped: usize) {
         self.dead += 1;
+        self.dropped += dropped as u64;
         reason.clone_into(&mut self.dead_reason);
     }
 
-    /// Why it is down, if it is.
+    /// How the other side is.
     #[must_use]
-    pub fn reason(&self) -> Option<&str> {
-        self.down.as_deref()
+    pub const fn condition(&self) -> &Condition {
+        &self.condition
     }
 
     /// What is to be told now.
     pub fn poll_event(&mut self, now: Instant) -> Option<Announcement> {
         if self.is_news() && is_due(self.told_at, now) {
             self.told_at = Some(now);
-            self.told_down = self.down.is_some();
-            return Some(match &self.down {
-                Some(reason) => Announcement::Down { reason: reason.clone() },
-                None => Announcement::Up,
+            self.told = self.condition.clone();
+            return Some(match self.condition.clone() {
+                Condition::Well => Announcement::Up,
+                Condition::Down(reason) => Announcement::Down { reason },
+                Condition::Denied(reason) => Announcement::Paused { reason },
             });
         }
         if self.dead > 0 && is_due(self.dead_told_at, now) {
             self.dead_told_at = Some(now);
             let count = std::mem::take(&mut self.dead);
+            let dropped = std::mem::take(&mut self.dropped);
             let reason = std::mem::take(&mut self.dead_reason);
-            return Some(Announcement::DeadLetters { count, reason });
+            return Some(Announcement::DeadLetters { count, dropped, reason });
         }
         None
     }
@@ -87,8 +112,9 @@ impl Health {
         news.into_iter().chain(dead).min().map(|told| told + APART)
     }
 
-    const fn is_news(&self) -> bool {
-        self.down.is_some() != self.told_down
+    /// Another reason for the same is none.
+    fn is_news(&self) -> bool {
+        std::mem::discriminant(&self.condition) != std::mem::discriminant(&self.told)
     }
 }
 
@@ -110,7 +136,7 @@ mod tests {
         for second in 0..600 {
             let now = start + Duration::from_secs(second);
             if second % 2 == 0 {
-                health.handle_failure("away")
+                health.handle_failure("away", false)
             } else {
                 health.handle_success()
             }
@@ -124,7 +150,7 @@ mod tests {
     #[test]
     fn what_was_kept_back_is_told_when_its_minute_is_over() {
         let (mut health, start) = (Health::default(), Now::read().instant);
-        health.handle_failure("away");
+        health.handle_failure("away", false);
         assert!(health.poll_event(start).is_some());
         health.handle_success();
         assert_eq!(health.poll_event(start), None);
@@ -135,17 +161,32 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_turned_away_is_another_matter_than_one_that_is_away() {
+        let (mut health, start) = (Health::default(), Now::read().instant);
+        health.handle_failure("connection refused", false);
+        assert!(matches!(health.poll_event(start), Some(Announcement::Down { .. })));
+        health.handle_failure("401", true);
+        let told = health.poll_event(start + APART);
+        assert_eq!(told, Some(Announcement::Paused { reason: "401".into() }));
+        health.handle_failure("403", true);
+        assert_eq!(health.poll_event(start + 2 * APART), None, "another reason is no news");
+    }
+
+    #[test]
     fn dead_letters_are_counted() {
         let (mut health, start) = (Health::default(), Now::read().instant);
         for _ in 0..5 {
-            health.handle_dead("no");
+            health.handle_dead("no", 1);
         }
         let reason = String::from("no");
-        assert_eq!(health.poll_event(start), Some(Announcement::DeadLetters { count: 5, reason }));
-        health.handle_dead("never");
+        assert_eq!(
+            health.poll_event(start),
+            Some(Announcement::DeadLetters { count: 5, dropped: 5, reason })
+        );
+        health.handle_dead("never", 0);
         assert_eq!(health.poll_event(start), None);
         let reason = String::from("never");
         let told = health.poll_event(start + APART);
-        assert_eq!(told, Some(Announcement::DeadLetters { count: 1, reason }));
+        assert_eq!(told, Some(Announcement::DeadLetters { count: 1, dropped: 0, reason }));
     }
 }

@@ -16,11 +16,16 @@ use super::{
     exec::{ExecError, ExecSink},
     file::{FileError, FileSink},
     logstash::{LogstashError, LogstashSink},
+    mqtt::{MqttError, MqttSink},
     syslog::{SyslogError, SyslogSink},
+    webhook::{WebhookError, WebhookSink},
 };
 
+#[cfg(test)]
+pub(super) mod scripted;
+
 /// The types that `type:` may name, for people.
-const KINDS: &str = "`elasticsearch`, `exec`, `file`, `logstash` and `syslog`";
+const KINDS: &str = "`elasticsearch`, `exec`, `file`, `logstash`, `mqtt`, `syslog` and `webhook`";
 
 /// An event on its way.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +90,8 @@ pub struct News {
 }
 
 /// A place for events.
+#[allow(clippy::large_enum_variant, reason = "there is one for each bridge")]
+#[cfg_attr(test, expect(private_interfaces, reason = "the tests' variant is nobody else's"))]
 pub enum Sink {
     /// Documents.
     Elasticsearch(Arc<ElasticsearchSink>),
@@ -92,14 +99,22 @@ pub enum Sink {
     File(FileSink),
     /// A Logstash.
     Logstash(LogstashSink),
+    /// An MQTT broker.
+    Mqtt(MqttSink),
     /// A syslog daemon.
     Syslog(SyslogSink),
+    /// HTTP requests.
+    Webhook(WebhookSink),
     /// A program of one's own.
     Exec(ExecSink),
+    /// A test.
+    #[cfg(test)]
+    Scripted(Arc<scripted::Scripted>),
 }
 
 /// Why a batch was not taken, or not known to be.
 #[derive(Debug, Error)]
+#[cfg_attr(test, expect(private_interfaces, reason = "the tests' variant is nobody else's"))]
 pub enum SinkError {
     /// The cluster.
     #[error(transparent)]
@@ -110,12 +125,22 @@ pub enum SinkError {
     /// The Logstash.
     #[error(transparent)]
     Logstash(#[from] LogstashError),
+    /// The broker.
+    #[error(transparent)]
+    Mqtt(#[from] MqttError),
     /// The syslog daemon.
     #[error(transparent)]
     Syslog(#[from] SyslogError),
+    /// The receiver of requests.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The program.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// The test.
+    #[cfg(test)]
+    #[error(transparent)]
+    Scripted(#[from] scripted::ScriptedError),
 }
 
 impl SinkError {
@@ -126,8 +151,12 @@ impl SinkError {
             Self::Elasticsearch(error) => error.failure(),
             Self::File(_) => Failure::Away,
             Self::Logstash(error) => error.failure(),
+            Self::Mqtt(error) => error.failure(),
             Self::Syslog(error) => error.failure(),
+            Self::Webhook(error) => error.failure(),
             Self::Exec(error) => error.failure(),
+            #[cfg(test)]
+            Self::Scripted(error) => error.0,
         }
     }
 }
@@ -142,13 +171,28 @@ impl Sink {
             "elasticsearch" => Self::Elasticsearch(Arc::new(ElasticsearchSink::read(settings)?)),
             "file" => Self::File(FileSink::read(settings)?),
             "logstash" => Self::Logstash(LogstashSink::read(settings)?),
+            "mqtt" => Self::Mqtt(MqttSink::read(settings)?),
             "syslog" => Self::Syslog(SyslogSink::read(settings)?),
+            "webhook" => Self::Webhook(WebhookSink::read(settings)?),
             "exec" => Self::Exec(ExecSink::read(settings)?),
             other => {
                 let message = format!("there is no bridge type `{other}`");
                 return Err(settings.wrong(message).hint(format!("there are {KINDS}")));
             }
         })
+    }
+
+    /// Begins to hear, where the sink does that too. Within a runtime, once, before the first batch.
+    pub fn start(&self, store: &Store) {
+        match self {
+            Self::Mqtt(sink) => sink.start(store),
+            Self::Elasticsearch(_)
+            | Self::File(_)
+            | Self::Logstash(_)
+            | Self::Syslog(_)
+            | Self::Webhook(_)
+            | Self::Exec(_) => {}
+        }
     }
 
     /// Its name in the configuration.
@@ -158,8 +202,12 @@ impl Sink {
             Self::Elasticsearch(_) => "elasticsearch",
             Self::File(_) => "file",
             Self::Logstash(_) => "logstash",
+            Self::Mqtt(_) => "mqtt",
             Self::Syslog(_) => "syslog",
+            Self::Webhook(_) => "webhook",
             Self::Exec(_) => "exec",
+            #[cfg(test)]
+            Self::Scripted(_) => "scripted",
         }
     }
 
@@ -168,7 +216,9 @@ impl Sink {
     pub fn in_flight(&self) -> usize {
         match self {
             Self::Elasticsearch(sink) => sink.in_flight(),
-            Self::File(_) | Self::Logstash(_) | Self::Syslog(_) | Self::Exec(_) => 1,
+            Self::File(_) | Self::Logstash(_) | Self::Mqtt(_) | Self::Syslog(_) | Self::Webhook(_) | Self::Exec(_) => 1,
+            #[cfg(test)]
+            Self::Scripted(sink) => sink.in_flight,
         }
     }
 
@@ -182,8 +232,12 @@ impl Sink {
             Self::Elasticsearch(sink) => Ok(sink.deliver(items).await?),
             Self::File(sink) => Ok(sink.deliver(items).await?),
             Self::Logstash(sink) => Ok(sink.deliver(items).await?),
+            Self::Mqtt(sink) => Ok(sink.deliver(items).await?),
             Self::Syslog(sink) => Ok(sink.deliver(items).await?),
+            Self::Webhook(sink) => Ok(sink.deliver(items).await?),
             Self::Exec(sink) => Ok(sink.deliver(items).await?),
+            #[cfg(test)]
+            Self::Scripted(sink) => Ok(sink.deliver(items).await?),
         }
     }
 
@@ -194,20 +248,28 @@ impl Sink {
             Self::Elasticsearch(sink) => sink.server(),
             Self::File(_) => None,
             Self::Logstash(sink) => Some(sink.server()),
+            Self::Mqtt(sink) => Some(sink.server()),
             Self::Syslog(sink) => Some(sink.server()),
+            Self::Webhook(_) => None,
             Self::Exec(sink) => Some(sink.server()),
+            #[cfg(test)]
+            Self::Scripted(_) => Some("a script".to_owned()),
         }
     }
 
     /// Whether it asks for its upkeep; it is given soon, once nothing is on its way.
     #[must_use]
-    pub const fn wants_upkeep(&self, _now: Instant) -> bool {
+    pub fn wants_upkeep(&self, now: Instant) -> bool {
         match self {
-            Self::Elasticsearch(_)
-            | Self::File(_)
+            Self::Elasticsearch(sink) => sink.wants_upkeep(now),
+            Self::File(_)
             | Self::Logstash(_)
+            | Self::Mqtt(_)
             | Self::Syslog(_)
+            | Self::Webhook(_)
             | Self::Exec(_) => false,
+            #[cfg(test)]
+            Self::Scripted(sink) => sink.script().news.is_some(),
         }
     }
 
@@ -215,14 +277,17 @@ impl Sink {
     ///
     /// # Errors
     /// When that failed; it asks for it again.
-    #[expect(clippy::unused_async, reason = "sinks with housekeeping talk to a server")]
-    pub async fn upkeep(&self, _quiet: Quiet) -> Result<Vec<News>, SinkError> {
+    pub async fn upkeep(&self, quiet: Quiet) -> Result<Vec<News>, SinkError> {
         match self {
-            Self::Elasticsearch(_)
-            | Self::File(_)
+            Self::Elasticsearch(sink) => Ok(sink.upkeep(quiet).await),
+            Self::File(_)
             | Self::Logstash(_)
+            | Self::Mqtt(_)
             | Self::Syslog(_)
+            | Self::Webhook(_)
             | Self::Exec(_) => Ok(Vec::new()),
+            #[cfg(test)]
+            Self::Scripted(sink) => Ok(sink.upkeep()),
         }
     }
 
@@ -231,15 +296,19 @@ impl Sink {
     pub const fn is_idempotent(&self) -> bool {
         match self {
             Self::Elasticsearch(_) => true,
-            Self::File(_) | Self::Logstash(_) | Self::Syslog(_) | Self::Exec(_) => false,
+            Self::File(_) | Self::Logstash(_) | Self::Mqtt(_) | Self::Syslog(_) | Self::Webhook(_) | Self::Exec(_) => false,
+            #[cfg(test)]
+            Self::Scripted(_) => false,
         }
     }
 
     /// The cursor was set back: what comes next may be there already, and is wanted once more.
     pub fn handle_replay(&self) {
         match self {
-            Self::Elasticsearch(_) | Self::Logstash(_) | Self::Syslog(_) | Self::Exec(_) => {}
+            Self::Elasticsearch(_) | Self::Logstash(_) | Self::Mqtt(_) | Self::Syslog(_) | Self::Webhook(_) | Self::Exec(_) => {}
             Self::File(sink) => sink.handle_replay(),
+            #[cfg(test)]
+            Self::Scripted(_) => {}
         }
     }
 }

@@ -2,94 +2,97 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::watch;
-
-use crate::store::{DeadLetter, ReadError, Store};
 
 /// What a bridge's task says of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// Whether the last try was a success.
-    pub(super) is_up: bool,
+    pub(super) state: BridgeState,
+    /// Whether the other side turns it away.
+    pub(super) is_denied: bool,
+    pub(super) server: Option<String>,
     /// The cursor.
     pub(super) settled: u64,
     /// Events delivered since the master started.
     pub(super) sent: u64,
+    /// Events sent again since the master started.
+    pub(super) retries: u64,
     pub(super) dead_letters: usize,
     pub(super) last_error: Option<(Timestamp, String)>,
 }
 
+/// Where a bridge stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BridgeState {
+    /// The last try was a success.
+    Up,
+    /// There was nothing to send yet.
+    Idle,
+    /// The other side is away; it goes on trying.
+    Down,
+    /// Somebody has to do something: the other side turns it away, or an operator paused it.
+    Paused,
+    /// `enabled: false`.
+    Stopped,
+}
+
 /// How a bridge is doing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BridgeStatus {
-    /// Its name.
-    pub name: String,
-    /// `file` or `elasticsearch`.
+    /// As the configuration names it.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Whether the last try was a success; false too before there was one.
-    pub up: bool,
-    /// The last event that it is done with.
-    pub seq: u64,
-    /// Events that are stored and not yet done with.
-    pub lag: u64,
+    /// Where it stands.
+    pub state: BridgeState,
+    /// What the other side is found to be.
+    pub server: Option<String>,
+    /// What it has not done with yet.
+    pub lag: BridgeLag,
+    /// Events a second over the last minute.
+    pub rate: f64,
+    /// Events sent again since the master started.
+    pub retries: u64,
     /// Events delivered since the master started.
     pub sent: u64,
-    /// Notes of events that could not be delivered.
+    /// Events that could not be delivered, and are kept.
     pub dead_letters: usize,
     /// Why a try failed last.
     pub last_error: Option<String>,
     /// When that was.
     pub last_error_at: Option<Timestamp>,
+    /// The last event that it is done with.
+    pub seq: u64,
+    /// Whether it is the other side that has it paused.
+    #[serde(skip)]
+    pub is_denied: bool,
 }
 
-/// What others hold of a bridge.
-#[derive(Clone)]
-pub struct BridgeHandle {
-    name: String,
-    kind: &'static str,
-    store: Store,
-    progress: watch::Receiver<Progress>,
-}
-
-impl BridgeHandle {
-    pub(super) const fn new(
-        name: String,
-        kind: &'static str,
-        store: Store,
-        progress: watch::Receiver<Progress>,
-    ) -> Self {
-        Self { name, kind, store, progress }
-    }
-
-    /// How it is doing.
+impl BridgeStatus {
+    /// Why somebody should look at it, if they should. One that an operator paused or turned off is as they want it.
     #[must_use]
-    pub fn status(&self) -> BridgeStatus {
-        let progress = self.progress.borrow().clone();
-        let (last_error_at, last_error) = progress.last_error.unzip();
-        BridgeStatus {
-            name: self.name.clone(),
-            kind: self.kind,
-            up: progress.is_up,
-            seq: progress.settled,
-            lag: self.store.last_seq().saturating_sub(progress.settled),
-            sent: progress.sent,
-            dead_letters: progress.dead_letters,
-            last_error,
-            last_error_at,
+    pub fn complaint(&self) -> Option<String> {
+        let behind = format!("{} events behind", self.lag.events);
+        let because = |what: &str| {
+            let why = self.last_error.as_deref().unwrap_or("it does not say why");
+            format!("{what}, {behind}: {why}")
+        };
+        match self.state {
+            BridgeState::Down => Some(because("cannot deliver")),
+            BridgeState::Paused if self.is_denied => Some(because("is turned away")),
+            BridgeState::Up | BridgeState::Idle | BridgeState::Paused | BridgeState::Stopped => {
+                None
+            }
         }
     }
+}
 
-    #[cfg(test)]
-    pub(super) fn progress(&self) -> watch::Receiver<Progress> {
-        self.progress.clone()
-    }
-
-    /// The events that it could not deliver, oldest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, ReadError> {
-        self.store.dead_letters(&self.name)
-    }
+/// How far a bridge is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BridgeLag {
+    /// Events after the cursor, also those that are not meant for it.
+    pub events: u64,
+    /// Their bytes in the log.
+    pub bytes: u64,
+    /// How old the oldest of them is.
+    pub seconds: u64,
 }

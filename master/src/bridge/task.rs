@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -11,32 +12,46 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
     time::{sleep_until, timeout},
 };
 use tracing::{error, info, warn};
+use uuid::Uuid;
+
+mod flights;
+mod ledger;
+mod orders;
 
 use super::{
+    choice::Choice,
     config::Bridge,
-    feed::Feed,
-    filter::Filter,
-    health::{Announcement, Health},
-    sink::{Failure, Sink, SinkError, Verdict},
-    status::{BridgeHandle, Progress},
+    dead::Letters,
+    feed::{Feed, Settings, Settled, weigh},
+    handle::{BridgeHandle, Order, Tested, dead_letter_event},
+    health::{Announcement, Condition, Health},
+    meter::Meter,
+    sink::Sink,
+    status::{BridgeState, Progress},
 };
 use crate::{
     clock::Now,
-    store::{Batch, DeadLetter, ReadError, Store, StoreError},
+    registry::Registry,
+    store::{Missing, ReadError, Store, StoreError},
 };
+use flights::Landed;
+use ledger::Ledger;
 
 /// Events that are read at once.
 const CHUNK: usize = 500;
-/// The cursor moves with each batch; past this many events that were not meant also without one.
-const SAVE_AFTER: u64 = 10_000;
-/// Notes of events that could not be delivered, for each bridge; past that the oldest goes.
-const MOST_DEAD_LETTERS: usize = 10_000;
+/// As many are read at once even where events are very large.
+const FEWEST: usize = 8;
 /// A sink that is silent for longer counts as failed, whatever it waits for.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How often a sink is asked whether it wants its upkeep, and how long one that failed waits for the next.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// Orders that wait until the task has time.
+const ORDERS: usize = 16;
 
 /// Why a bridge stopped.
 #[derive(Debug, Error)]
@@ -57,41 +72,115 @@ pub enum BridgeStopped {
 /// One bridge's loop.
 pub struct BridgeTask {
     name: String,
+    is_enabled: bool,
+    is_paused: bool,
     store: Store,
-    sink: Sink,
-    filter: Filter,
+    sink: Arc<Sink>,
+    choice: Choice,
     feed: Feed,
     health: Health,
-    /// The cursor that is written.
-    saved: u64,
-    /// The numbers of the dead letters that are kept.
-    dead: VecDeque<u64>,
+    ledger: Ledger,
+    /// What is on its way to the sink.
+    flights: JoinSet<Landed>,
+    /// Dead letters that are to be tried again.
+    reviving: VecDeque<u64>,
+    /// Tests that wait until the sink takes another batch.
+    tests: VecDeque<oneshot::Sender<Tested>>,
+    orders: mpsc::Receiver<Order>,
+    is_in_upkeep: bool,
+    upkeep_at: Instant,
+    /// When a request last ended without an answer.
+    ambiguous_at: Instant,
+    /// Bytes of an event, on the average of those that were read last.
+    mean: usize,
+    has_succeeded: bool,
+    last_error: Option<(Timestamp, String)>,
+    sent: u64,
     progress: watch::Sender<Progress>,
+    meter: Arc<Mutex<Meter>>,
 }
 
 impl BridgeTask {
-    /// Takes up where the bridge of this name ended; a new one begins with the oldest event that is kept.
+    /// Takes up where the bridge of this name ended; a new one begins with the oldest event that is kept. From now on the
+    /// log keeps what the bridge has not passed.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn new(store: Store, bridge: Bridge) -> Result<(BridgeHandle, Self), BridgeStopped> {
-        let Bridge { name, sink, filter, limits, .. } = bridge;
+    pub fn new(
+        store: Store,
+        registry: Registry,
+        bridge: Bridge,
+    ) -> Result<(BridgeHandle, Self), BridgeStopped> {
+        let Bridge { name, is_enabled, sink, filter, sample, rate, grains, limits } = bridge;
         let failed = |source| BridgeStopped::Read { bridge: name.clone(), source };
         let saved = match store.cursor(&cursor(&name)).map_err(failed)? {
             Some(saved) => saved,
             None => store.first_seq().map_err(failed)?.saturating_sub(1),
         };
-        let letters = store.dead_letters(&name).map_err(failed)?;
-        let dead: VecDeque<_> = letters.iter().map(|letter| letter.seq).collect();
+        if is_enabled {
+            store.hold(&cursor(&name)).map_err(failed)?;
+        }
+        let is_paused = store.bridge(&name).map_err(failed)?.is_paused;
+        let letters = Letters::new(store.dead_letter_sizes(&name).map_err(failed)?);
+        let settings = Settings {
+            limits,
+            in_flight: sink.in_flight().max(1),
+            rate,
+            sent_before: store.last_seq(),
+            // As good as any, and another one for each bridge and start.
+            seed: Uuid::new_v4().as_u64_pair().0,
+        };
+        let mut feed = Feed::new(settings, saved);
+        feed.stop(is_paused || !is_enabled);
+        let now = now();
+        let (orders, ordered) = mpsc::channel(ORDERS);
         let (progress, watched) = watch::channel(Progress {
+            state: BridgeState::Idle,
+            is_denied: false,
+            server: None,
             settled: saved,
-            dead_letters: dead.len(),
-            ..Progress::default()
+            sent: 0,
+            retries: 0,
+            dead_letters: letters.count(),
+            last_error: None,
         });
-        let handle = BridgeHandle::new(name.clone(), sink.kind(), store.clone(), watched);
-        let feed = Feed::new(limits, saved);
-        let health = Health::default();
-        Ok((handle, Self { name, store, sink, filter, feed, health, saved, dead, progress }))
+        let meter = Arc::new(Mutex::new(Meter::new(now)));
+        let handle = BridgeHandle {
+            name: name.clone(),
+            kind: sink.kind(),
+            is_idempotent: sink.is_idempotent(),
+            store: store.clone(),
+            progress: watched,
+            meter: meter.clone(),
+            orders,
+        };
+        let ledger = Ledger::new(&name, store.clone(), saved, letters);
+        let task = Self {
+            name,
+            is_enabled,
+            is_paused,
+            store,
+            sink: Arc::new(sink),
+            choice: Choice { filter, sample, grains, registry, no_grains: Arc::default() },
+            feed,
+            health: Health::default(),
+            ledger,
+            flights: JoinSet::new(),
+            reviving: VecDeque::new(),
+            tests: VecDeque::new(),
+            orders: ordered,
+            is_in_upkeep: false,
+            upkeep_at: now,
+            ambiguous_at: now,
+            mean: 1,
+            has_succeeded: false,
+            last_error: None,
+            sent: 0,
+            progress,
+            meter,
+        };
+        task.show();
+        Ok((handle, task))
     }
 
     /// Runs for as long as the master does.
@@ -101,14 +190,14 @@ impl BridgeTask {
     pub async fn run(mut self) -> Result<(), BridgeStopped> {
         let mut newer = self.store.watch();
         loop {
+            newer.mark_unchanged();
             let has_read = self.read().await?;
-            let has_sent = self.send().await?;
-            self.save().await?;
+            self.revive().await?;
+            self.launch();
+            self.settle();
             self.tell().await?;
-            if has_read || has_sent {
-                continue;
-            }
-            let due = self.feed.poll_timeout().into_iter().chain(self.health.poll_timeout()).min();
+            self.show();
+            let due = self.poll_timeout();
             let timer = async {
                 match due {
                     Some(due) => sleep_until(due.into()).await,
@@ -116,123 +205,73 @@ impl BridgeTask {
                 }
             };
             tokio::select! {
-                () = timer => {}
-                changed = newer.changed(), if self.feed.wants_events() => {
+                biased;
+                Some(landed) = self.flights.join_next() => {
+                    let landed = landed.expect("a sink does not panic");
+                    self.land(landed).await?;
+                }
+                written = self.ledger.written(now) => written?,
+                Some(order) = self.orders.recv() => self.carry_out(order).await?,
+                () = std::future::ready(()), if has_read => {}
+                changed = newer.changed(), if self.feed.room() > 0 => {
                     changed.map_err(|_| StoreError::Failed)?;
                 }
+                () = timer => {}
             }
         }
     }
 
     /// Takes events from the log, if there is room; whether there were any.
     async fn read(&mut self) -> Result<bool, BridgeStopped> {
-        if !self.feed.wants_events() {
+        let room = self.feed.room();
+        if room == 0 {
             return Ok(false);
         }
+        // So that a chunk of large events is not much more than there is room for.
+        let most = (self.feed.room_bytes() / self.mean).max(FEWEST).min(room).min(CHUNK);
         let after = self.feed.read();
         let failed = |source| BridgeStopped::Read { bridge: self.name.clone(), source };
-        let events = self.store.events(after, CHUNK).await.map_err(failed)?;
+        let events = self.store.events(after, most).await.map_err(failed)?;
         let Some(first) = events.first() else { return Ok(false) };
-        if first.seq > after + 1 {
-            self.missed(after + 1, first.seq - 1).await?;
+        if let Some(missing) = self.store.missing(after, first.seq) {
+            self.missed(missing).await?;
         }
-        self.feed.handle_events(events, |event| self.filter.takes(event, &|_| None), now());
+        self.mean = (events.iter().map(|event| weigh(event)).sum::<usize>() / events.len()).max(1);
+        self.feed.handle_events(events, |event| self.choice.choose(event), now());
         Ok(true)
     }
 
-    /// Sends a batch, if one is due; whether one was.
-    async fn send(&mut self) -> Result<bool, BridgeStopped> {
-        let Some(items) = self.feed.poll_transmit(now()) else { return Ok(false) };
-        let delivered = timeout(PATIENCE, self.sink.deliver(items)).await;
-        let sent = items.len();
-        match delivered {
-            Ok(Ok(verdicts)) => {
-                let late = verdicts.iter().find_map(|verdict| match verdict {
-                    Verdict::Later(reason) => Some(reason.clone()),
-                    Verdict::Done | Verdict::Refused(_) => None,
-                });
-                let done = verdicts.iter().filter(|verdict| **verdict == Verdict::Done).count();
-                self.progress.send_modify(|progress| progress.sent += done as u64);
-                self.feed.handle_verdicts(verdicts, now());
-                match late {
-                    Some(reason) => self.failed(&reason),
-                    None => self.succeeded(),
-                }
+    /// Takes dead letters that are to be tried again, if there is room.
+    async fn revive(&mut self) -> Result<(), BridgeStopped> {
+        while self.feed.room() > 0 {
+            let Some(seq) = self.reviving.pop_front() else { return Ok(()) };
+            if !self.ledger.letters().has(seq) {
+                continue;
             }
-            Ok(Err(error)) if error.failure() == Failure::TooLarge => {
-                self.feed.handle_too_large(&error.to_string(), now());
-            }
-            Ok(Err(error)) => {
-                self.feed.handle_failure(now());
-                self.failed(&reason(&error));
-            }
-            Err(_) => {
-                self.feed.handle_failure(now());
-                self.failed(&format!(
-                    "{sent} events were not taken within {} s",
-                    PATIENCE.as_secs()
-                ));
+            let failed = |source| BridgeStopped::Read { bridge: self.name.clone(), source };
+            let event = dead_letter_event(&self.store, &self.name, seq).await.map_err(failed)?;
+            if let Some(event) = event {
+                let grains = self.choice.grains(&event);
+                self.feed.handle_letter(Arc::new(event), grains, now());
             }
         }
-        Ok(true)
-    }
-
-    fn failed(&mut self, reason: &str) {
-        if self.health.reason().is_none() {
-            warn!(bridge = self.name, reason, "a bridge cannot deliver; it goes on trying");
-        }
-        self.health.handle_failure(reason);
-        let error = Some((Timestamp::now(), reason.to_owned()));
-        self.progress.send_modify(|progress| {
-            progress.is_up = false;
-            progress.last_error = error;
-        });
-    }
-
-    fn succeeded(&mut self) {
-        if self.health.reason().is_some() {
-            info!(bridge = self.name, "a bridge delivers again");
-        }
-        self.health.handle_success();
-        self.progress.send_modify(|progress| progress.is_up = true);
-    }
-
-    /// Writes down how far the bridge came, with the events that it gave up on its way there.
-    async fn save(&mut self) -> Result<(), StoreError> {
-        let mut batch = Batch::new();
-        while let Some(dead) = self.feed.poll_dead() {
-            let seq = dead.event.seq;
-            let letter = DeadLetter {
-                seq,
-                tag: dead.event.tag.to_string(),
-                reason: dead.reason,
-                ts: Timestamp::now(),
-            };
-            error!(bridge = self.name, seq, reason = letter.reason, "an event cannot be delivered");
-            self.health.handle_dead(&letter.reason);
-            batch.dead_letter(&self.name, &letter);
-            self.dead.push_back(seq);
-            if self.dead.len() > MOST_DEAD_LETTERS
-                && let Some(oldest) = self.dead.pop_front()
-            {
-                batch.dead_letter_over(&self.name, oldest);
-            }
-        }
-        let settled = self.feed.settled();
-        let is_between = self.feed.is_idle() || settled >= self.saved + SAVE_AFTER;
-        if batch.is_empty() && (settled == self.saved || !is_between) {
-            return Ok(());
-        }
-        // What lies before the cursor is durable at the sink, or a dead letter of this same batch.
-        batch.cursor(&cursor(&self.name), settled);
-        self.store.write(batch).await?;
-        self.saved = settled;
-        let dead_letters = self.dead.len();
-        self.progress.send_modify(|progress| {
-            progress.settled = settled;
-            progress.dead_letters = dead_letters;
-        });
         Ok(())
+    }
+
+    /// Writes down what came to its end.
+    fn settle(&mut self) {
+        while let Some(settled) = self.feed.poll_settled() {
+            match settled {
+                Settled::Dead { event, reason } => {
+                    let seq = event.seq;
+                    error!(bridge = self.name, seq, reason, "an event cannot be delivered");
+                    let dropped = self.ledger.add(&event, reason.clone(), Timestamp::now());
+                    self.health.handle_dead(&reason, dropped);
+                }
+                Settled::Revived { seq } => drop(self.ledger.remove(seq)),
+            }
+        }
+        self.ledger.write(self.feed.settled(), now());
     }
 
     async fn tell(&mut self) -> Result<(), StoreError> {
@@ -240,8 +279,10 @@ impl BridgeTask {
             let (what, data) = match announcement {
                 Announcement::Up => ("up", json!({})),
                 Announcement::Down { reason } => ("down", json!({"reason": reason})),
-                Announcement::DeadLetters { count, reason } => {
-                    ("dead_letters", json!({"count": count, "reason": reason}))
+                Announcement::Paused { reason } => ("paused", json!({"reason": reason})),
+                Announcement::DeadLetters { count, dropped, reason } => {
+                    let data = json!({"count": count, "dropped": dropped, "reason": reason});
+                    ("dead_letters", data)
                 }
             };
             self.append(what, data).await?;
@@ -249,41 +290,99 @@ impl BridgeTask {
         Ok(())
     }
 
-    /// Retention was faster than the bridge.
-    async fn missed(&self, from: u64, to: u64) -> Result<(), StoreError> {
+    /// The log was faster than the bridge, beyond what it keeps for it.
+    async fn missed(&mut self, missing: Missing) -> Result<(), StoreError> {
+        let Missing { from, to, count } = missing;
         error!(bridge = self.name, from, to, "events were removed before they could be delivered");
-        self.append(
-            "missed",
-            json!({"from": from, "to": to, "hint": "raise `events: {undelivered_max_bytes: …}`"}),
-        )
-        .await
+        let hint = "raise `events: {undelivered_max_bytes: …}`";
+        let data = json!({"from": from, "to": to, "count": count, "hint": hint});
+        self.append("missed", data).await
     }
 
-    async fn append(&self, what: &str, data: Value) -> Result<(), StoreError> {
-        let tag: Tag = format!("drover/bridge/{}/{what}", self.name)
-            .parse()
-            .expect("a bridge's name has the characters of a tag");
-        self.store.submit(NewEvent::new(tag, None, data).into()).await.map(drop)
+    async fn append(&mut self, what: &str, data: Value) -> Result<(), StoreError> {
+        let event = NewEvent::new(tag(&self.name, what), None, data);
+        self.store.submit(event.into()).await.map(drop)
+    }
+
+    /// When there is something to do, if nothing happens until then.
+    fn poll_timeout(&self) -> Option<Instant> {
+        let upkeep = (self.is_running() && !self.is_in_upkeep).then_some(self.upkeep_at);
+        [self.feed.poll_timeout(), self.health.poll_timeout(), self.ledger.poll_timeout(), upkeep]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    const fn is_running(&self) -> bool {
+        self.is_enabled && !self.is_paused
+    }
+
+    fn state(&self) -> BridgeState {
+        match self.health.condition() {
+            _ if !self.is_enabled => BridgeState::Stopped,
+            _ if self.is_paused => BridgeState::Paused,
+            Condition::Denied(_) => BridgeState::Paused,
+            Condition::Down(_) => BridgeState::Down,
+            Condition::Well if self.has_succeeded => BridgeState::Up,
+            Condition::Well => BridgeState::Idle,
+        }
+    }
+
+    /// Shows to others how it is doing.
+    fn show(&self) {
+        let progress = Progress {
+            state: self.state(),
+            is_denied: !self.is_paused && matches!(self.health.condition(), Condition::Denied(_)),
+            server: self.sink.server(),
+            settled: self.ledger.saved(),
+            sent: self.sent,
+            retries: self.feed.retries(),
+            dead_letters: self.ledger.letters().count(),
+            last_error: self.last_error.clone(),
+        };
+        self.progress.send_if_modified(|shown| {
+            let is_news = *shown != progress;
+            if is_news {
+                *shown = progress;
+            }
+            is_news
+        });
+    }
+
+    fn handle_failure(&mut self, reason: &str, is_denied: bool) {
+        if *self.health.condition() == Condition::Well {
+            warn!(bridge = self.name, reason, "a bridge cannot deliver; it goes on trying");
+        }
+        self.health.handle_failure(reason, is_denied);
+        self.last_error = Some((Timestamp::now(), reason.to_owned()));
+    }
+
+    fn handle_success(&mut self) {
+        if *self.health.condition() != Condition::Well {
+            info!(bridge = self.name, "a bridge delivers again");
+        }
+        self.health.handle_success();
+        self.has_succeeded = true;
+    }
+
+    fn count(&mut self, done: usize) {
+        self.sent += done as u64;
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner).add(done as u64, now());
     }
 }
 
+/// The name of a bridge's cursor.
 fn cursor(name: &str) -> String {
     format!("bridge/{name}")
 }
 
-fn now() -> Instant {
-    Now::read().instant
+fn tag(bridge: &str, what: &str) -> Tag {
+    let tag = format!("drover/bridge/{bridge}/{what}");
+    tag.parse().expect("a bridge's name has the characters of a tag")
 }
 
-/// An error with what caused it, in one line.
-fn reason(error: &SinkError) -> String {
-    let mut text = error.to_string();
-    let mut at = std::error::Error::source(error);
-    while let Some(cause) = at {
-        text = format!("{text}: {cause}");
-        at = cause.source();
-    }
-    text
+fn now() -> Instant {
+    Now::read().instant
 }
 
 #[cfg(test)]

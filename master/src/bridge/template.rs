@@ -63,10 +63,21 @@ impl Template {
     /// What is wrong, with its line in the template.
     pub fn render(&self, event: Value) -> Result<String, String> {
         let grains = event.get("grains").cloned().unwrap_or_else(|| json!({}));
-        let context = Jinja::from_pairs([
+        self.render_with(Jinja::from_pairs([
             ("event", Jinja::from(Serde(&event))),
             ("grains", Jinja::from(Serde(&grains))),
-        ]);
+        ]))
+    }
+
+    /// The text of something else, whose parts have these names.
+    ///
+    /// # Errors
+    /// What is wrong, with its line in the template.
+    pub fn render_in(&self, context: &Value) -> Result<String, String> {
+        self.render_with(Jinja::from(Serde(context)))
+    }
+
+    fn render_with(&self, context: Jinja) -> Result<String, String> {
         let template = self.environment.get_template(NAME);
         template.and_then(|template| template.render(context)).map_err(|error| {
             let line = error.line().map(|line| format!(", line {line}")).unwrap_or_default();

@@ -1,140 +1,80 @@
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{num::NonZeroU32, path::PathBuf};
 
-use axum::{
-    Router,
-    body::Bytes,
-    extract::State,
-    http::StatusCode,
-    routing::{post, put},
-};
 use drover_proto::event::Event;
+use serde_json::json;
 use tempfile::TempDir;
-use tokio::{
-    net::TcpListener,
-    sync::{Mutex, watch as channel},
-};
+use tokio::task::JoinHandle;
 
 use super::*;
-use crate::{config::Config, store::Retention};
-
-/// As much of Elasticsearch as the bridge uses, with the moods of one.
-#[derive(Clone, Default)]
-struct Server(Arc<Mutex<Moods>>);
-
-#[derive(Default)]
-struct Moods {
-    /// Documents by id.
-    documents: BTreeMap<String, Value>,
-    templates: Vec<Value>,
-    /// Knows neither `flattened` nor its like.
-    is_old: bool,
-    /// Answers 503 so many times.
-    away: u32,
-    /// Answers 429 for each second document so many times.
-    busy: u32,
-    /// Answers 413 to more documents than this.
-    most: Option<usize>,
-    /// Refuses documents whose tag is this: as they are, and as text.
-    refuses: Option<(&'static str, bool)>,
-}
-
-async fn put_template(State(server): State<Server>, body: String) -> (StatusCode, String) {
-    let mut moods = server.0.lock().await;
-    if moods.away > 0 {
-        moods.away -= 1;
-        return (StatusCode::SERVICE_UNAVAILABLE, "starting".into());
-    }
-    let template: Value = serde_json::from_str(&body).unwrap();
-    let kind = template["template"]["mappings"]["properties"]["data"]["type"].clone();
-    moods.templates.push(template);
-    if moods.is_old && kind != "object" {
-        let reason =
-            format!("No handler for type [{}] declared on field [data]", kind.as_str().unwrap());
-        let error = json!({"error": {"type": "mapper_parsing_exception", "reason": reason}});
-        return (StatusCode::BAD_REQUEST, error.to_string());
-    }
-    (StatusCode::OK, "{}".into())
-}
-
-async fn bulk(State(server): State<Server>, body: Bytes) -> (StatusCode, String) {
-    let mut moods = server.0.lock().await;
-    let lines: Vec<Value> = body
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice(line).unwrap())
-        .collect();
-    let pairs: Vec<_> = lines.chunks(2).collect();
-    if moods.most.is_some_and(|most| pairs.len() > most) {
-        return (StatusCode::PAYLOAD_TOO_LARGE, String::new());
-    }
-    let is_busy = moods.busy > 0;
-    moods.busy = moods.busy.saturating_sub(1);
-    let mut items = Vec::new();
-    for (number, pair) in pairs.into_iter().enumerate() {
-        let id = pair[0]["create"]["_id"].as_str().unwrap().to_owned();
-        let is_text = pair[1].get("data_json").is_some();
-        let status = match moods.refuses {
-            Some((tag, also_text)) if pair[1]["tag"] == tag && (also_text || !is_text) => 400,
-            _ if is_busy && number % 2 == 1 => 429,
-            _ if moods.documents.contains_key(&id) => 409,
-            _ => 201,
-        };
-        if status == 201 {
-            moods.documents.insert(id, pair[1].clone());
-        }
-        items.push(json!({"create": {"status": status, "error": {"type": "t", "reason": "r"}}}));
-    }
-    (StatusCode::OK, json!({"items": items}).to_string())
-}
+use crate::{
+    bridge::{
+        feed::Limits,
+        filter::Filter,
+        handle::{NothingToReplay, TestVerdict},
+        sample::Sample,
+        sink::{
+            Failure, News,
+            scripted::{Reply, Scripted},
+        },
+    },
+    config::{Acceptance, Config},
+    store::Retention,
+};
 
 struct Setup {
     directory: TempDir,
     store: Store,
-    server: Server,
-    config: String,
+    registry: Registry,
+    sink: Arc<Scripted>,
+    is_enabled: bool,
+    rate: Option<NonZeroU32>,
 }
 
 impl Setup {
-    async fn new() -> Self {
+    fn new() -> Self {
+        Self::with(Retention::default())
+    }
+
+    fn with(retention: Retention) -> Self {
         let directory = TempDir::new().unwrap();
-        let store = Store::open(&directory.path().join("data"), Retention::default()).unwrap();
-        let server = Server::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let app = Router::new()
-            .route("/_index_template/{name}", put(put_template))
-            .route("/_bulk", post(bulk))
-            .with_state(server.clone());
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        // The first host is nobody.
-        let config = format!(
-            "bridges: [{{name: elk, type: elasticsearch, hosts: ['http://127.0.0.1:1', 'http://127.0.0.1:{port}'], \
-             index: drover-events, batch_delay: 10ms}}]\n"
-        );
-        Self { directory, store, server, config }
+        let store = Store::open(&directory.path().join("data"), retention).unwrap();
+        let (registry, _task) = Registry::open(store.clone(), Acceptance::Auto).unwrap();
+        let sink = Arc::new(Scripted::new(3));
+        Self { directory, store, registry, sink, is_enabled: true, rate: None }
     }
 
-    fn file(mut self) -> Self {
-        self.config =
-            "bridges: [{name: log, type: file, path: events.ndjson, batch_delay: 10ms}]\n".into();
-        self
+    fn bridge(&self) -> Bridge {
+        Bridge {
+            name: "elk".into(),
+            is_enabled: self.is_enabled,
+            sink: Sink::Scripted(self.sink.clone()),
+            filter: Filter::default(),
+            sample: Sample::default(),
+            rate: self.rate,
+            grains: Vec::new(),
+            limits: Limits { events: 4, bytes: 1 << 20, delay: Duration::from_millis(5) },
+        }
     }
 
-    fn start(&self) -> (BridgeHandle, tokio::task::JoinHandle<Result<(), BridgeStopped>>) {
-        let config = Config::parse(&self.config, self.directory.path()).unwrap();
-        let bridge = super::super::read(config.bridges.as_ref().unwrap()).unwrap().remove(0);
-        let (handle, task) = BridgeTask::new(self.store.clone(), bridge).unwrap();
+    fn start(&self) -> (BridgeHandle, JoinHandle<Result<(), BridgeStopped>>) {
+        self.start_with(self.bridge())
+    }
+
+    fn start_with(&self, bridge: Bridge) -> (BridgeHandle, JoinHandle<Result<(), BridgeStopped>>) {
+        let (handle, task) =
+            BridgeTask::new(self.store.clone(), self.registry.clone(), bridge).unwrap();
         (handle, tokio::spawn(task.run()))
     }
 
-    async fn send(&self, tag: &str, data: Value) -> u64 {
-        self.store.append(NewEvent::new(tag.parse().unwrap(), None, data)).await.unwrap()
+    /// A bridge to `events.ndjson`, as the configuration has it.
+    fn file(&self) -> Bridge {
+        let text = "bridges: [{name: log, type: file, path: events.ndjson, batch_delay: 10ms}]\n";
+        let config = Config::parse(text, self.directory.path()).unwrap();
+        super::super::read(config.bridges.as_ref().unwrap()).unwrap().remove(0)
     }
 
-    /// Waits until the bridge is done with everything up to an event.
-    async fn settled(&self, handle: &BridgeHandle, seq: u64) {
-        let mut progress: channel::Receiver<_> = handle.progress();
-        progress.wait_for(|progress| progress.settled >= seq).await.unwrap();
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("events.ndjson")
     }
 
     fn lines(&self) -> Vec<u64> {
@@ -142,118 +82,268 @@ impl Setup {
         text.lines().map(|line| serde_json::from_str::<Event>(line).unwrap().seq).collect()
     }
 
-    fn path(&self) -> std::path::PathBuf {
-        Path::new(self.directory.path()).join("events.ndjson")
+    async fn send(&self, tag: &str, data: Value) -> u64 {
+        self.store.append(NewEvent::new(tag.parse().unwrap(), None, data)).await.unwrap()
+    }
+
+    async fn send_many(&self, count: u64) -> u64 {
+        let mut last = 0;
+        for n in 0..count {
+            last = self.send("a/b", json!({"n": n})).await;
+        }
+        last
+    }
+
+    /// How often the sink took each event of the log that the bridge did not make itself.
+    async fn taken(&self) -> Vec<u32> {
+        let events = self.store.events(0, 10_000).await.unwrap();
+        let script = self.sink.script();
+        let own = events.iter().filter(|event| !event.tag.matches("drover/bridge/*"));
+        own.map(|event| script.taken.get(&event.seq).map_or(0, |(times, _)| *times)).collect()
+    }
+
+    async fn told(&self) -> Vec<String> {
+        let events = self.store.events(0, 10_000).await.unwrap();
+        let tags = events.iter().map(|event| event.tag.as_str());
+        tags.filter_map(|tag| tag.strip_prefix("drover/bridge/elk/")).map(str::to_owned).collect()
     }
 }
 
+/// Waits until the bridge shows what is wanted.
+async fn until(handle: &BridgeHandle, wanted: impl Fn(&Progress) -> bool) {
+    let mut progress = handle.progress.clone();
+    let shown = progress.wait_for(|progress| wanted(progress));
+    tokio::time::timeout(Duration::from_secs(60), shown).await.unwrap().unwrap();
+}
+
+async fn settled(handle: &BridgeHandle, seq: u64) {
+    until(handle, |progress| progress.settled >= seq).await;
+}
+
 #[tokio::test]
-async fn events_arrive_once_over_an_outage_and_a_busy_server() {
-    let setup = Setup::new().await;
-    setup.server.0.lock().await.busy = 2;
-    for n in 0..20 {
-        setup.send("a/b", json!({"n": n})).await;
-    }
+async fn events_arrive_once_over_outages_busy_answers_and_small_batches() {
+    let setup = Setup::new();
+    let replies = [Reply::Half, Reply::Fail(Failure::Away), Reply::Half, Reply::Half];
+    setup.sink.script().replies.extend(replies);
+    setup.sink.script().most = Some(3);
+    let last = setup.send_many(60).await;
     let (handle, task) = setup.start();
-    setup.settled(&handle, 20).await;
+    settled(&handle, last).await;
+    assert!(setup.taken().await.iter().all(|times| *times == 1), "each once");
+    assert!((2..=3).contains(&setup.sink.script().open.1), "several at a time");
+    let status = handle.status().unwrap();
+    assert_eq!((status.state, status.server.as_deref()), (BridgeState::Up, Some("a script")));
+    assert!(status.retries > 0 && status.sent >= last && status.rate > 0.0, "{status:?}");
     task.abort();
-    // Killed before its cursor moved: everything is sent again, and nothing is doubled.
-    setup.store.set_cursor("bridge/elk", 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bridge_goes_on_where_it_ended_and_says_what_may_have_been_sent() {
+    let setup = Setup::new();
+    let last = setup.send_many(10).await;
+    let (handle, task) = setup.start();
+    settled(&handle, last).await;
+    task.abort();
+    assert!(task.await.is_err());
+    // Killed before its cursor moved past the fifth.
+    setup.store.set_cursor("bridge/elk", 5).await.unwrap();
+    setup.sink.script().taken.clear();
     let (handle, _task) = setup.start();
-    let last = setup.send("a/end", Value::Null).await;
-    setup.settled(&handle, last).await;
-    let moods = setup.server.0.lock().await;
-    let a: Vec<_> = moods.documents.values().filter(|document| document["tag"] == "a/b").collect();
-    assert_eq!(a.len(), 20);
-    assert_eq!(moods.documents.values().filter(|document| document["tag"] == "a/end").count(), 1);
-    let document = a.first().unwrap();
-    assert_eq!(document["@timestamp"], document["ts"]);
-    assert_eq!(moods.templates[0]["index_patterns"], json!(["drover-events"]));
+    let new = setup.send("a/b", Value::Null).await;
+    settled(&handle, new).await;
+    let script = setup.sink.script();
+    let retries: Vec<_> =
+        script.taken.iter().map(|(seq, (_, item))| (*seq, item.is_retry)).collect();
+    let expected: Vec<_> = (6..=new).map(|seq| (seq, seq <= last)).collect();
+    assert_eq!(retries, expected);
 }
 
 #[tokio::test]
 async fn a_down_and_an_up_are_told_and_do_not_feed_themselves() {
-    let setup = Setup::new().await;
-    setup.server.0.lock().await.away = 2;
+    let setup = Setup::new();
+    setup.sink.script().replies.extend([Reply::Fail(Failure::Away); 2]);
     let seq = setup.send("a/b", Value::Null).await;
     let (handle, _task) = setup.start();
-    setup.settled(&handle, seq).await;
-    let events = setup.store.events(0, 100).await.unwrap();
-    let tags: Vec<_> = events.iter().map(|event| event.tag.as_str()).collect();
-    assert_eq!(tags, ["a/b", "drover/bridge/elk/down"], "the up waits for its minute");
-    let status = handle.status();
-    assert!(status.up);
-    assert!(status.last_error.is_some_and(|error| error.contains("127.0.0.1")));
+    settled(&handle, seq).await;
+    assert_eq!(setup.told().await, ["down"], "the up waits for its minute");
+    let status = handle.status().unwrap();
+    assert_eq!(status.state, BridgeState::Up);
+    assert!(status.last_error.is_some_and(|error| error.contains("Away")));
 }
 
 #[tokio::test]
-async fn a_refused_shape_goes_as_text_and_what_is_refused_twice_is_a_dead_letter() {
-    let setup = Setup::new().await;
-    setup.server.0.lock().await.refuses = Some(("odd/shape", false));
-    let seq = setup.send("odd/shape", json!({"x": [1]})).await;
+async fn one_that_is_turned_away_is_paused_until_it_is_resumed() {
+    let setup = Setup::new();
+    setup.sink.script().replies.extend([Reply::Fail(Failure::Denied)]);
+    let seq = setup.send("a/b", Value::Null).await;
     let (handle, _task) = setup.start();
-    setup.settled(&handle, seq).await;
-    {
-        let mut moods = setup.server.0.lock().await;
-        assert!(moods.documents.values().any(|document| document["data_json"] == "{\"x\":[1]}"));
-        moods.refuses = Some(("never/ever", true));
-    }
-    let dead = setup.send("never/ever", Value::Null).await;
+    until(&handle, |progress| progress.state == BridgeState::Paused).await;
+    assert!(handle.status().unwrap().complaint().is_some_and(|why| why.contains("Denied")));
+    handle.pause(false).await.unwrap();
+    settled(&handle, seq).await;
+    assert_eq!(handle.status().unwrap().state, BridgeState::Up);
+    assert_eq!(setup.told().await, ["paused"]);
+}
+
+#[tokio::test]
+async fn what_an_operator_paused_stays_so_over_a_restart() {
+    let setup = Setup::new();
+    let (handle, task) = setup.start();
+    handle.pause(true).await.unwrap();
+    let seq = setup.send("a/b", Value::Null).await;
+    task.abort();
+    assert!(task.await.is_err());
+    let (handle, _task) = setup.start();
+    let status = handle.status().unwrap();
+    assert_eq!((status.state, status.complaint()), (BridgeState::Paused, None));
+    assert!(status.lag.events > 0);
+    handle.pause(false).await.unwrap();
+    settled(&handle, seq).await;
+    assert_eq!(setup.taken().await, [1]);
+    assert_eq!(setup.told().await, ["paused", "resumed"]);
+}
+
+#[tokio::test]
+async fn a_refused_event_is_a_dead_letter_and_goes_when_it_is_taken_after_all() {
+    let setup = Setup::new();
+    setup.sink.script().refuses = Some(("odd/shape", false));
+    let text = setup.send("odd/shape", json!({"x": [1]})).await;
+    let (handle, task) = setup.start();
+    settled(&handle, text).await;
+    assert_eq!(setup.taken().await, [1], "as text");
+    setup.sink.script().refuses = Some(("never/ever", true));
+    let dead = setup.send("never/ever", json!({"x": 1})).await;
     let last = setup.send("a/end", Value::Null).await;
-    setup.settled(&handle, last).await;
+    settled(&handle, last).await;
+    until(&handle, |progress| progress.dead_letters == 1).await;
+    task.abort();
+    assert!(task.await.is_err());
+
+    let (handle, _task) = setup.start();
     let letters = handle.dead_letters().unwrap();
-    assert_eq!(letters.iter().map(|letter| letter.seq).collect::<Vec<_>>(), [dead]);
-    assert_eq!((letters[0].tag.as_str(), letters[0].reason.as_str()), ("never/ever", "t: r"));
-    assert_eq!(handle.status().dead_letters, 1);
+    assert_eq!((letters.len(), letters[0].seq), (1, dead));
+    assert_eq!((&*letters[0].tag, &*letters[0].reason), ("never/ever", "not like this"));
+    let event = handle.dead_letter_event(dead).await.unwrap().unwrap();
+    assert_eq!((event.id, &event.data), (letters[0].id.unwrap(), &json!({"x": 1})));
+    // Refused once more, it stays.
+    assert_eq!(handle.revive(vec![dead, 99]).await.unwrap(), 1);
+    let end = setup.send("a/end", Value::Null).await;
+    settled(&handle, end).await;
+    assert_eq!(handle.dead_letters().unwrap().len(), 1);
+    setup.sink.script().refuses = None;
+    assert_eq!(handle.revive(vec![dead]).await.unwrap(), 1);
+    until(&handle, |progress| progress.dead_letters == 0).await;
+    assert_eq!(setup.sink.script().taken[&dead].0, 1);
+    let end = setup.send("a/end", Value::Null).await;
+    settled(&handle, end).await;
+    assert!(handle.dead_letters().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_server_without_flattened_gets_what_it_knows() {
-    let setup = Setup::new().await;
-    setup.server.0.lock().await.is_old = true;
-    let seq = setup.send("a/b", Value::Null).await;
+async fn dead_letters_can_be_forgotten() {
+    let setup = Setup::new();
+    setup.sink.script().refuses = Some(("never/ever", true));
+    let dead = setup.send("never/ever", Value::Null).await;
     let (handle, _task) = setup.start();
-    setup.settled(&handle, seq).await;
-    let moods = setup.server.0.lock().await;
-    let kinds: Vec<_> = moods
-        .templates
-        .iter()
-        .map(|template| template["template"]["mappings"]["properties"]["data"]["type"].clone())
-        .collect();
-    assert_eq!(kinds, ["flattened", "flat_object", "object"]);
+    until(&handle, |progress| progress.dead_letters == 1).await;
+    assert_eq!(handle.forget(vec![dead, dead]).await.unwrap(), 1);
+    let end = setup.send("a/end", Value::Null).await;
+    settled(&handle, end).await;
+    assert!(handle.dead_letters().unwrap().is_empty());
+    assert_eq!(setup.told().await, ["dead_letters"]);
 }
 
 #[tokio::test]
-async fn a_batch_that_is_too_large_is_sent_in_parts() {
-    let setup = Setup::new().await;
-    setup.server.0.lock().await.most = Some(3);
-    let mut last = 0;
-    for n in 0..20 {
-        last = setup.send("a/b", json!({"n": n})).await;
+async fn a_replay_sends_again_what_the_log_has_and_never_jumps_ahead() {
+    let setup = Setup::new();
+    let last = setup.send_many(10).await;
+    let (handle, _task) = setup.start();
+    settled(&handle, last).await;
+    assert_eq!(handle.replay(last + 5).await.unwrap(), Err(NothingToReplay { at: last }));
+    assert_eq!(handle.replay(6).await.unwrap(), Ok(4));
+    let end = setup.send("a/end", Value::Null).await;
+    settled(&handle, end).await;
+    assert_eq!(setup.taken().await, [1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 1]);
+}
+
+#[tokio::test]
+async fn a_test_says_what_came_back_and_moves_no_cursor() {
+    let setup = Setup::new();
+    let (handle, _task) = setup.start();
+    let tested = handle.test().await.unwrap();
+    assert_eq!((tested.verdict, tested.reason), (TestVerdict::Done, None));
+    let item = setup.sink.script().taken[&0].1.clone();
+    assert_eq!(item.event.tag.as_str(), "drover/bridge/elk/test");
+    setup.sink.script().always = Some(Failure::Denied);
+    let tested = handle.test().await.unwrap();
+    assert_eq!(tested.verdict, TestVerdict::Failed);
+    assert!(tested.reason.is_some_and(|reason| reason.contains("Denied")));
+    assert_eq!(handle.status().unwrap().seq, 0);
+}
+
+#[tokio::test]
+async fn a_bridge_that_is_not_enabled_sends_nothing_and_can_be_tested() {
+    let setup = Setup { is_enabled: false, ..Setup::new() };
+    setup.send("a/b", Value::Null).await;
+    let (handle, _task) = setup.start();
+    assert_eq!(handle.test().await.unwrap().verdict, TestVerdict::Done);
+    assert_eq!(handle.status().unwrap().state, BridgeState::Stopped);
+    assert_eq!(setup.taken().await, [0]);
+}
+
+#[tokio::test]
+async fn upkeep_is_done_with_nothing_on_its_way_and_its_news_is_told() {
+    let setup = Setup::new();
+    setup.sink.script().news = Some(News { what: "rolled", data: json!({"index": "e"}) });
+    let last = setup.send_many(40).await;
+    let (handle, _task) = setup.start();
+    settled(&handle, last).await;
+    assert_eq!(setup.told().await, ["rolled"]);
+    assert!(setup.taken().await.iter().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn what_the_log_forgot_before_it_was_sent_is_told_with_its_count() {
+    let short = Retention { bytes: 20_000, undelivered: 20_000, ..Retention::default() };
+    let setup = Setup::with(short);
+    setup.store.set_cursor("bridge/elk", 1).await.unwrap();
+    let (handle, task) =
+        BridgeTask::new(setup.store.clone(), setup.registry.clone(), setup.bridge()).unwrap();
+    // More than the store keeps in memory beside the log.
+    let mut batch = crate::store::Batch::new();
+    for _ in 0..1_000 {
+        batch.event(NewEvent::new("a/b".parse().unwrap(), None, json!("x".repeat(10_000))));
     }
-    let (handle, _task) = setup.start();
-    setup.settled(&handle, last).await;
-    let moods = setup.server.0.lock().await;
-    assert_eq!(moods.documents.values().filter(|document| document["tag"] == "a/b").count(), 20);
+    setup.store.write(batch).await.unwrap();
+    while setup.store.expire().await.unwrap() {}
+    let first = setup.store.first_seq().unwrap();
+    assert!(first > 2, "the log has forgotten some");
+    let _task = tokio::spawn(task.run());
+    settled(&handle, 1_000).await;
+    setup.send("a/end", Value::Null).await;
+    let events = setup.store.events(1_000, 10).await.unwrap();
+    assert_eq!(events[0].tag.as_str(), "drover/bridge/elk/missed");
+    let (from, to, count) = (&events[0].data["from"], &events[0].data["to"], first - 2);
+    assert_eq!((from, to, &events[0].data["count"]), (&json!(2), &json!(first - 1), &json!(count)));
+    assert_eq!(setup.sink.script().taken.keys().next(), Some(&first));
 }
 
 #[tokio::test]
 async fn a_file_has_every_line_once_wherever_the_master_was_killed() {
-    let setup = Setup::new().await.file();
-    for n in 0..20 {
-        setup.send("a/b", json!({"n": n})).await;
-    }
-    let (handle, task) = setup.start();
-    setup.settled(&handle, 20).await;
+    let setup = Setup::new();
+    setup.send_many(20).await;
+    let (handle, task) = setup.start_with(setup.file());
+    settled(&handle, 20).await;
     task.abort();
+    assert!(task.await.is_err());
     let whole = std::fs::read(setup.path()).unwrap();
     for cursor in [0, 7, 19, 20] {
         // The lines were written, the cursor had not moved that far, and the last line is torn.
         let torn = whole.len() - 10;
         std::fs::write(setup.path(), &whole[..torn]).unwrap();
         setup.store.set_cursor("bridge/log", cursor.min(19)).await.unwrap();
-        let (handle, task) = setup.start();
-        setup.settled(&handle, 20).await;
+        let (handle, task) = setup.start_with(setup.file());
+        settled(&handle, 20).await;
         task.abort();
         assert!(task.await.is_err());
         assert_eq!(setup.lines(), (1..=20).collect::<Vec<_>>(), "the cursor was at {cursor}");
@@ -262,9 +352,9 @@ async fn a_file_has_every_line_once_wherever_the_master_was_killed() {
 
 #[tokio::test]
 async fn a_file_of_another_log_keeps_nothing_back() {
-    let setup = Setup::new().await.file();
+    let setup = Setup::new();
     let other = Event {
-        id: uuid::Uuid::from_u128(1),
+        id: Uuid::from_u128(1),
         seq: 1_000,
         ts: Timestamp::UNIX_EPOCH,
         at: None,
@@ -274,7 +364,7 @@ async fn a_file_of_another_log_keeps_nothing_back() {
     };
     std::fs::write(setup.path(), format!("{}\n", serde_json::to_string(&other).unwrap())).unwrap();
     let seq = setup.send("a/b", Value::Null).await;
-    let (handle, _task) = setup.start();
-    setup.settled(&handle, seq).await;
+    let (handle, _task) = setup.start_with(setup.file());
+    settled(&handle, seq).await;
     assert_eq!(setup.lines(), [1_000, 1]);
 }

@@ -1,0 +1,72 @@
+//! What an operator may want of a bridge.
+
+use serde_json::json;
+use tracing::info;
+
+use super::{BridgeStopped, BridgeTask, Order, StoreError, now, tag};
+use crate::{
+    bridge::handle::NothingToReplay,
+    store::{Batch, BridgeEntry},
+};
+
+impl BridgeTask {
+    /// Does it, and tells whoever asked; they may be gone.
+    pub(super) async fn carry_out(&mut self, order: Order) -> Result<(), BridgeStopped> {
+        match order {
+            Order::Test(done) => self.tests.push_back(done),
+            Order::Replay { after, done } => {
+                let first = self.store.first_seq();
+                let first = first
+                    .map_err(|source| BridgeStopped::Read { bridge: self.name.clone(), source })?;
+                // What the log has no more is not missed: nobody was promised it.
+                let _ = done.send(self.replay(after.max(first.saturating_sub(1))));
+            }
+            Order::Pause { is_paused, done } => {
+                self.pause(is_paused).await?;
+                let _ = done.send(());
+            }
+            Order::Revive { letters, done } => {
+                let known = letters.into_iter().filter(|seq| self.ledger.letters().has(*seq));
+                let before = self.reviving.len();
+                self.reviving.extend(known);
+                let _ = done.send(self.reviving.len() - before);
+            }
+            Order::Drop { letters, done } => {
+                let dropped = letters.into_iter().filter(|seq| self.ledger.remove(*seq)).count();
+                let _ = done.send(dropped);
+            }
+        }
+        Ok(())
+    }
+
+    fn replay(&mut self, after: u64) -> Result<u64, NothingToReplay> {
+        let at = self.feed.settled();
+        if after >= at {
+            return Err(NothingToReplay { at });
+        }
+        info!(bridge = self.name, after, at, "a bridge sends again what it sent");
+        self.feed.handle_rewind(after);
+        self.sink.handle_replay();
+        self.ledger.hurry();
+        Ok(at - after)
+    }
+
+    async fn pause(&mut self, is_paused: bool) -> Result<(), StoreError> {
+        if is_paused != self.is_paused {
+            let what = if is_paused { "paused" } else { "resumed" };
+            let data = json!({"reason": format!("an operator {what} it")});
+            let mut batch = Batch::new();
+            batch.event(drover_proto::event::NewEvent::new(tag(&self.name, what), None, data));
+            batch.bridge(&self.name, &BridgeEntry { is_paused });
+            // Durable before it is said: a master that starts anew goes by it.
+            self.store.write(batch).await?;
+            self.is_paused = is_paused;
+        }
+        self.feed.stop(!self.is_running());
+        // One that waits until somebody has done something is told by this that they have.
+        if !is_paused {
+            self.feed.hurry(now());
+        }
+        Ok(())
+    }
+}
