@@ -103,6 +103,10 @@ impl ExecSink {
                     Err(reason) => *refused = Some(Verdict::Refused(reason)),
                 }
             }
+            // A dead letter that is tried again may come late, or beside itself. By number, one line each, the last
+            // number stands for all.
+            batch.sort_by_key(|(seq, _)| *seq);
+            batch.dedup_by_key(|(seq, _)| *seq);
             child.begin(batch);
         }
         let failed = match timeout(self.at_once, child.answer()).await {

@@ -124,10 +124,8 @@ impl LogstashSink {
                 if !documents.is_empty() {
                     verdicts.extend(receiver.deliver(documents).await?);
                 }
-                let verdict = |item: &Item| {
-                    verdicts.remove(&item.event.seq).expect("each event has its verdict")
-                };
-                Ok(items.iter().map(verdict).collect())
+                // By number: a dead letter that is tried again may be here beside itself.
+                Ok(items.iter().map(|item| verdicts[&item.event.seq].clone()).collect())
             }
         }
     }

@@ -55,7 +55,7 @@ pub struct Acks {
 }
 
 impl Acks {
-    /// Begins a batch: each event's number, and where its line ends in the bytes that will be written.
+    /// Begins a batch, by number: each event's number, and where its line ends in the bytes that will be written.
     pub fn begin(&mut self, lines: impl IntoIterator<Item = (u64, usize)>) {
         debug_assert!(self.is_complete(), "the batch before is answered");
         let last = self.sent.last().map_or(0, |sent| sent.seq);
@@ -63,7 +63,7 @@ impl Acks {
         self.written = 0;
         self.answered = 0;
         self.sent = lines.into_iter().map(|(seq, end)| Sent { seq, end, verdict: None }).collect();
-        debug_assert!(self.sent.is_sorted_by_key(|sent| sent.seq), "events go in the log's order");
+        debug_assert!(self.sent.is_sorted_by_key(|sent| sent.seq), "by number");
     }
 
     /// So many bytes more have gone.

@@ -91,6 +91,15 @@ async fn what_a_program_left_when_it_died_goes_to_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_that_is_tried_again_comes_in_its_place_and_once() {
+    let directory = TempDir::new().unwrap();
+    let sink = python(&directory, FAITHFUL);
+    assert_eq!(sink.deliver(&items([8, 9])).await.unwrap(), vec![Verdict::Done; 2]);
+    assert_eq!(sink.deliver(&items([10, 3, 10])).await.unwrap(), vec![Verdict::Done; 3]);
+    assert_eq!(seen(&directory), [8, 9, 3, 10]);
+}
+
+#[tokio::test]
 async fn a_program_that_ended_between_two_batches_is_no_failure() {
     let directory = TempDir::new().unwrap();
     let sink = shell(&directory, "read line; echo 1; read line; echo 2; echo $$ > pid");
