@@ -261,8 +261,10 @@ impl Destination {
             _ if status.is_success() => Resolved::read(&said, &self.index),
             _ => return Err(refused("to say what is there", status, &said)),
         };
-        // The names of days are a pattern, and those of backing indices the server's own affair.
-        let all = format!("{index},{}", self.index.pattern(Layout::Daily));
+        // The names of days are a pattern, and those of backing indices the server's own affair. A name that is not there
+        // is left out: to `_cat/indices` with one, Elasticsearch 7 and OpenSearch never answer.
+        let days = self.index.pattern(Layout::Daily);
+        let all = if resolved.stream.is_some() { format!("{index},{days}") } else { days };
         let path = format!(
             "/_cat/indices/{all}?expand_wildcards=all&ignore_unavailable=true&format=json&bytes=b\
              &h=index,pri.store.size,docs.count,creation.date"
