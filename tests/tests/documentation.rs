@@ -21,7 +21,7 @@ struct Page {
 fn pages() -> Vec<Page> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the checkout");
     let mut pages = Vec::new();
-    for directory in ["", "docs", "docs/decisions", "packaging"] {
+    for directory in ["", "docs", "docs/bridges", "docs/decisions", "packaging"] {
         let entries = fs::read_dir(root.join(directory)).expect("the checkout has it");
         for entry in entries {
             let path = entry.expect("the checkout can be listed").path();
