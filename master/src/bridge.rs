@@ -34,6 +34,7 @@ pub use config::{Bridge, read};
 pub use credentials::{Secret, SecretError, Shown};
 pub use elasticsearch::{
     AnswerError, Documents, ElasticsearchError, ElasticsearchSink, IndexName, TypedFields,
+    verdicts as bulk_verdicts,
 };
 pub use exec::{Acks as ExecAcks, ExecError, ExecSink, ViolationError};
 pub use feed::{Feed, Limits, Settings as FeedSettings, Settled, Transmit};

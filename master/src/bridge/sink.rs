@@ -20,6 +20,7 @@ use super::{
     syslog::{SyslogError, SyslogSink},
     webhook::{WebhookError, WebhookSink},
 };
+use crate::store::Store;
 
 #[cfg(test)]
 pub(super) mod scripted;
@@ -192,6 +193,8 @@ impl Sink {
             | Self::Syslog(_)
             | Self::Webhook(_)
             | Self::Exec(_) => {}
+            #[cfg(test)]
+            Self::Scripted(_) => {}
         }
     }
 

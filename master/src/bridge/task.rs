@@ -189,6 +189,9 @@ impl BridgeTask {
     /// When the store has failed.
     pub async fn run(mut self) -> Result<(), BridgeStopped> {
         let mut newer = self.store.watch();
+        if self.is_enabled {
+            self.sink.start(&self.store);
+        }
         loop {
             newer.mark_unchanged();
             let has_read = self.read().await?;
