@@ -6,6 +6,7 @@ mod authorities;
 mod backup;
 mod bridge;
 mod client;
+mod confirm;
 mod crl;
 mod events;
 mod failure;

@@ -1,6 +1,7 @@
 //! The command line's grammar: Salt's for `drover TARGET FUNCTION`, verbs beside it.
 
 mod backup;
+mod bridge;
 mod dispatch;
 mod key;
 
@@ -16,6 +17,7 @@ use crate::config::DEFAULT_DIRECTORY;
 use backup::{BACKUP_EXAMPLES, STATUS_EXIT};
 
 pub(super) use backup::BackupArguments;
+pub(super) use bridge::{BridgeVerb, DeadLettersVerb, Letters};
 pub(super) use dispatch::{Invocation, parse};
 pub(super) use key::{
     AuthoritiesVerb, Chosen, Date, Imported, KeyStatus, KeyVerb, Listed, ManifestOf, Retired,
@@ -36,6 +38,13 @@ Examples:
 Exit status: 0 all succeeded; 1 a minion failed or did not answer; 2 the command line, an
 expression or a file is wrong; 3 nothing matched, or there is no such thing.";
 
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  drover events --limit 20
+  drover events --follow --tag 'drover/beacon/*' -G site=bne
+  drover events --minion 'rfid-*' --since 2h --until 1h --out json
+  drover events --since 48211
+  drover events send site/opened door=3";
 const KEY_EXAMPLES: &str = "\
 Examples:
   drover key import line-1.manifest              let in what a station has issued
@@ -268,7 +277,11 @@ pub(super) enum Verb {
         verb: PendingVerb,
     },
     /// What has happened, and what happens; `send` adds an event
-    #[command(visible_alias = "event", args_conflicts_with_subcommands = true)]
+    #[command(
+        visible_alias = "event",
+        args_conflicts_with_subcommands = true,
+        after_help = EVENTS_EXAMPLES
+    )]
     Events {
         #[command(subcommand)]
         verb: Option<EventsVerb>,
@@ -280,7 +293,7 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: StateVerb,
     },
-    /// Where events go
+    /// Where events go: status, test, pause, replay, dead letters
     Bridge {
         #[command(subcommand)]
         verb: BridgeVerb,
@@ -347,9 +360,18 @@ pub(super) struct EventFilter {
     /// Only tags that match; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub(super) tag: Vec<String>,
+    /// Only events of these minions; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub(super) minion: Vec<String>,
+    /// Only events of minions with this grain now; where given several times, with all of them
+    #[arg(short = 'G', long, value_name = "KEY=GLOB")]
+    pub(super) grain: Vec<String>,
     /// Only events since then: a day or time (UTC), a duration ago (15m), or a sequence number
     #[arg(long, value_name = "T")]
     pub(super) since: Option<String>,
+    /// Only events before then, written the same way
+    #[arg(long, value_name = "T", conflicts_with = "follow")]
+    pub(super) until: Option<String>,
     /// Go on with what happens
     #[arg(short, long)]
     pub(super) follow: bool,
@@ -380,17 +402,6 @@ pub(super) enum StateVerb {
         target: String,
         /// These SLS; without, the highstate
         sls: Vec<String>,
-    },
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub(super) enum BridgeVerb {
-    /// Where each bridge stands, and what holds it up
-    Status,
-    /// The events that could not be delivered, and why
-    DeadLetters {
-        /// Of this bridge; without, of all
-        bridge: Option<String>,
     },
 }
 

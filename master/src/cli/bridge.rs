@@ -1,18 +1,19 @@
-//! `drover bridge`: where the master sends events, and what it could not deliver.
+//! `drover bridge`: where the master sends events, whether they get there, and what it could not deliver.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+mod tables;
 
 use super::{
     Outcome,
-    arguments::{BridgeVerb, Format},
+    arguments::{BridgeVerb, DeadLettersVerb, Format, Letters},
     client::{Client, segment},
+    confirm::{ask, is_attended},
+    events::point,
     failure::Failure,
-    output::{
-        Printer,
-        style::Style,
-        table::{cell, render, time},
-    },
+    output::{Printer, nested, table::cell},
 };
+use tables::{letters_table, sentence, status_table};
 
 pub(super) async fn run(
     mut client: Client,
@@ -20,102 +21,157 @@ pub(super) async fn run(
     verb: &BridgeVerb,
 ) -> Result<Outcome, Failure> {
     match verb {
-        BridgeVerb::Status => {
-            let bridges = client.get("/v1/bridges").await?;
-            printer.print(&bridges, Format::Table, bridges_table)?;
+        BridgeVerb::Status { bridge } => {
+            let path = bridge.as_deref().map_or_else(|| "/v1/bridges".to_owned(), path);
+            let bridges = client.get(&path).await?;
+            printer.print(&bridges, Format::Table, status_table)?;
+            Ok(Outcome::Success)
         }
-        BridgeVerb::DeadLetters { bridge } => {
-            let names = match bridge {
-                Some(name) => vec![name.clone()],
-                None => names(&client.get("/v1/bridges").await?),
-            };
-            let mut letters = Vec::new();
-            for name in names {
-                let path = format!("/v1/bridges/{}/dead-letters", segment(&name));
-                letters.extend(named(&name, client.get(&path).await?));
+        BridgeVerb::Test { bridge } => {
+            let tested = client.post(&format!("{}/test", path(bridge)), &json!({})).await?;
+            printer.print(&tested, Format::Table, |tested, _| sentence(tested))?;
+            let is_there = tested["verdict"] == "done";
+            Ok(if is_there { Outcome::Success } else { Outcome::Failed })
+        }
+        BridgeVerb::Replay { bridge, since, yes } => {
+            replay(&mut client, printer, bridge, since, *yes).await
+        }
+        BridgeVerb::Pause { bridge } => steer(&mut client, printer, bridge, "pause").await,
+        BridgeVerb::Resume { bridge } => steer(&mut client, printer, bridge, "resume").await,
+        BridgeVerb::DeadLetters { verb, bridge } => match verb {
+            None => list(&mut client, printer, bridge.as_deref()).await,
+            Some(DeadLettersVerb::List { bridge }) => {
+                list(&mut client, printer, bridge.as_deref()).await
             }
-            printer.print(&Value::Array(letters), Format::Table, letters_table)?;
-        }
+            Some(DeadLettersVerb::Show { bridge, id }) => {
+                let letter = client.get(&format!("{}/{}", letters_of(bridge), segment(id))).await?;
+                printer.print(&letter, Format::Nested, |letter, style| {
+                    nested::render(letter, style)
+                })?;
+                Ok(Outcome::Success)
+            }
+            Some(DeadLettersVerb::Replay(letters)) => revive(&mut client, printer, letters).await,
+            Some(DeadLettersVerb::Drop(letters)) => forget(&mut client, printer, letters).await,
+        },
     }
+}
+
+async fn steer(
+    client: &mut Client,
+    printer: &Printer,
+    bridge: &str,
+    what: &str,
+) -> Result<Outcome, Failure> {
+    let status = client.post(&format!("{}/{what}", path(bridge)), &json!({})).await?;
+    printer.print(&status, Format::Table, status_table)?;
     Ok(Outcome::Success)
 }
 
+async fn replay(
+    client: &mut Client,
+    printer: &Printer,
+    bridge: &str,
+    since: &str,
+    yes: bool,
+) -> Result<Outcome, Failure> {
+    let since = point(since)?;
+    let since = since.parse::<u64>().map_or_else(|_| Value::from(since), Value::from);
+    let mut duplicates = yes;
+    let kind = client.get(&path(bridge)).await?[bridge]["type"].clone();
+    // The master refuses it where nobody said so; here somebody can.
+    if !duplicates && kind != "elasticsearch" && is_attended() {
+        printer.note(&format!("{} gets again what it has had since then", cell(&kind)));
+        if !ask()? {
+            printer.note("nothing was sent again");
+            return Ok(Outcome::Failed);
+        }
+        duplicates = true;
+    }
+    let wanted = json!({"since": since, "duplicates": duplicates});
+    let told = client.post(&format!("{}/replay", path(bridge)), &wanted).await?;
+    printer.print(&told, Format::Table, |told, _| {
+        format!("{bridge} goes back by {} events\n", told["events"])
+    })?;
+    Ok(Outcome::Success)
+}
+
+async fn list(
+    client: &mut Client,
+    printer: &Printer,
+    bridge: Option<&str>,
+) -> Result<Outcome, Failure> {
+    let names = match bridge {
+        Some(name) => vec![name.to_owned()],
+        None => names(&client.get("/v1/bridges").await?),
+    };
+    let mut letters = Vec::new();
+    for name in names {
+        if let Value::Array(mut more) = client.get(&letters_of(&name)).await? {
+            letters.append(&mut more);
+        }
+    }
+    printer.print(&Value::Array(letters), Format::Table, letters_table)?;
+    Ok(Outcome::Success)
+}
+
+async fn revive(
+    client: &mut Client,
+    printer: &Printer,
+    letters: &Letters,
+) -> Result<Outcome, Failure> {
+    let path = format!("{}/replay", letters_of(&letters.bridge));
+    let told = client.post(&path, &chosen(letters)).await?;
+    printer.print(&told, Format::Table, |told, _| {
+        format!("{} dead letters are sent again; what is refused again stays\n", told["replaying"])
+    })?;
+    let gone: Vec<_> =
+        told["gone"].as_array().into_iter().flatten().map(ToString::to_string).collect();
+    if gone.is_empty() {
+        return Ok(Outcome::Success);
+    }
+    printer.note(&format!(
+        "the log has forgotten these events, which an earlier version did not copy: {}",
+        gone.join(", ")
+    ));
+    Ok(Outcome::Failed)
+}
+
+async fn forget(
+    client: &mut Client,
+    printer: &Printer,
+    letters: &Letters,
+) -> Result<Outcome, Failure> {
+    if letters.all && !letters.yes {
+        if !is_attended() {
+            let message = format!("nothing was forgotten: all of `{}` would be", letters.bridge);
+            return Err(Failure::wrong(message).hint("-y goes ahead without a question"));
+        }
+        printer.note(&format!("all dead letters of `{}` are forgotten, for good", letters.bridge));
+        if !ask()? {
+            printer.note("nothing was forgotten");
+            return Ok(Outcome::Failed);
+        }
+    }
+    let path = format!("{}/drop", letters_of(&letters.bridge));
+    let told = client.post(&path, &chosen(letters)).await?;
+    printer.print(&told, Format::Table, |told, _| {
+        format!("{} dead letters are forgotten\n", told["dropped"])
+    })?;
+    Ok(Outcome::Success)
+}
+
+fn chosen(letters: &Letters) -> Value {
+    if letters.all { json!({"all": true}) } else { json!({"ids": letters.ids}) }
+}
+
 fn names(bridges: &Value) -> Vec<String> {
-    bridges.as_array().into_iter().flatten().map(|bridge| cell(&bridge["name"])).collect()
+    bridges.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
 }
 
-/// A bridge's letters, each with the bridge's name.
-fn named(bridge: &str, letters: Value) -> Vec<Value> {
-    let Value::Array(mut letters) = letters else { return Vec::new() };
-    for letter in letters.iter_mut().filter_map(Value::as_object_mut) {
-        letter.insert("bridge".to_owned(), bridge.into());
-    }
-    letters
+fn path(bridge: &str) -> String {
+    format!("/v1/bridges/{}", segment(bridge))
 }
 
-fn bridges_table(bridges: &Value, style: Style) -> String {
-    let rows = bridges.as_array().into_iter().flatten().map(|bridge| {
-        let is_up = bridge["up"] == Value::Bool(true);
-        vec![
-            cell(&bridge["name"]),
-            cell(&bridge["type"]),
-            state(bridge).to_owned(),
-            cell(&bridge["lag"]),
-            cell(&bridge["sent"]),
-            cell(&bridge["dead_letters"]),
-            if is_up { String::new() } else { cell(&bridge["last_error"]) },
-        ]
-    });
-    render(&["bridge", "type", "state", "lag", "sent", "dead letters", "why"], rows, style)
-}
-
-/// A bridge that has not had anything to send yet is neither up nor down.
-fn state(bridge: &Value) -> &'static str {
-    match (&bridge["up"], &bridge["last_error"]) {
-        (Value::Bool(true), _) => "up",
-        (_, Value::Null) => "idle",
-        _ => "down",
-    }
-}
-
-fn letters_table(letters: &Value, style: Style) -> String {
-    let rows = letters.as_array().into_iter().flatten().map(|letter| {
-        vec![
-            cell(&letter["bridge"]),
-            cell(&letter["seq"]),
-            cell(&letter["tag"]),
-            time(&letter["ts"]),
-            cell(&letter["reason"]),
-        ]
-    });
-    render(&["bridge", "seq", "tag", "since", "why"], rows, style)
-}
-
-#[cfg(test)]
-mod tests {
-    use insta::assert_snapshot;
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_bridge_that_had_nothing_to_send_is_not_down() {
-        let bridge = |up: bool, error: Value| json!({"up": up, "last_error": error});
-        assert_eq!(state(&bridge(true, json!("was away"))), "up");
-        assert_eq!(state(&bridge(false, Value::Null)), "idle");
-        assert_eq!(state(&bridge(false, json!("connection refused"))), "down");
-    }
-
-    #[test]
-    fn dead_letters_say_which_event_and_why() {
-        let letters = json!([{
-            "seq": 7, "tag": "drover/app/gate-1/door", "reason": "mapper_parsing_exception",
-            "ts": "2026-11-23T02:37:05Z",
-        }]);
-        let letters = Value::Array(named("elk", letters));
-        assert_snapshot!(letters_table(&letters, Style::default()), @"
-        bridge  seq  tag                     since                 why
-        elk     7    drover/app/gate-1/door  2026-11-23 02:37:05Z  mapper_parsing_exception
-        ");
-    }
+fn letters_of(bridge: &str) -> String {
+    format!("{}/dead-letters", path(bridge))
 }

@@ -43,8 +43,16 @@ fn query(filter: &EventFilter) -> Result<Query, Failure> {
     for tag in &filter.tag {
         query = query.with("tag", tag);
     }
-    if let Some(since) = &filter.since {
-        query = query.with("since", &point(since)?);
+    for minion in &filter.minion {
+        query = query.with("minion", minion);
+    }
+    for grain in &filter.grain {
+        query = query.with("grain", &expression(grain)?);
+    }
+    for (name, place) in [("since", &filter.since), ("until", &filter.until)] {
+        if let Some(place) = place {
+            query = query.with(name, &point(place)?);
+        }
     }
     if filter.follow {
         query = query.with("follow", "true");
@@ -55,8 +63,19 @@ fn query(filter: &EventFilter) -> Result<Query, Failure> {
     Ok(query)
 }
 
+/// `KEY=GLOB` as a target has it, `KEY:GLOB`, which is taken too.
+fn expression(text: &str) -> Result<String, Failure> {
+    match text.split_once('=') {
+        Some((key, glob)) if !key.is_empty() && !key.contains(':') => Ok(format!("{key}:{glob}")),
+        Some(_) | None if text.contains(':') => Ok(text.to_owned()),
+        Some(_) | None => {
+            Err(Failure::wrong(format!("`{text}` is no KEY=GLOB")).hint("write `-G role=rfid`"))
+        }
+    }
+}
+
 /// A sequence number or a time as the API takes it; a duration is that long ago.
-fn point(text: &str) -> Result<String, Failure> {
+pub(super) fn point(text: &str) -> Result<String, Failure> {
     if text.parse::<u64>().is_ok() || text.parse::<jiff::Timestamp>().is_ok() {
         return Ok(text.to_owned());
     }
@@ -129,6 +148,14 @@ mod tests {
             "tag": "drover/app/rfid-1/door/open", "minion": "rfid-1", "data": { "by": 7 },
         });
         insta::assert_snapshot!(line(&event, Style::default()), @r#"2026-11-23 02:37:05Z drover/app/rfid-1/door/open {"by":7}"#);
+    }
+
+    #[test]
+    fn grains_are_written_as_in_targets_or_with_an_equals_sign() {
+        assert_eq!(expression("role=rfid*").unwrap(), "role:rfid*");
+        assert_eq!(expression("role:rfid*").unwrap(), "role:rfid*");
+        assert_eq!(expression("place:site:a=b").unwrap(), "place:site:a=b");
+        assert!(expression("role").is_err());
     }
 
     #[test]

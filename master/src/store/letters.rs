@@ -56,3 +56,63 @@ impl Store {
         Ok(self.entry(&keys::named(ledger::BRIDGE, name))?.unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde::Serialize;
+    use serde_json::json;
+    use tempfile::TempDir;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::{Batch, Retention};
+
+    fn event(seq: u64) -> Event {
+        Event {
+            id: Uuid::from_u128(seq.into()),
+            seq,
+            ts: Timestamp::UNIX_EPOCH,
+            at: None,
+            tag: "a/b".parse().unwrap(),
+            minion: Some("rfid-1".parse().unwrap()),
+            data: json!({"deep": [1, {"x": null}]}),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_letter_keeps_its_event() {
+        let directory = TempDir::new().unwrap();
+        let store = Store::open(directory.path(), Retention::default()).unwrap();
+        let letter = DeadLetter::new(&event(7), "no".into(), Timestamp::UNIX_EPOCH);
+        let stored = letter.with_event(&event(7));
+        let mut batch = Batch::new();
+        batch.dead_letter("elk", &stored);
+        store.write(batch).await.unwrap();
+        assert_eq!(store.dead_letters("elk").unwrap(), [letter]);
+        assert_eq!(store.dead_letter_sizes("elk").unwrap(), [(7, stored.size())]);
+        assert_eq!(store.dead_letter_event("elk", 7).unwrap(), Some(event(7)));
+        assert_eq!(store.dead_letter_event("elk", 8).unwrap(), None);
+        assert!(store.dead_letters("other").unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_letter_of_an_earlier_version_is_read() {
+        #[derive(Serialize)]
+        struct Earlier {
+            seq: u64,
+            tag: &'static str,
+            reason: &'static str,
+            ts: Timestamp,
+        }
+        let directory = TempDir::new().unwrap();
+        let store = Store::open(directory.path(), Retention::default()).unwrap();
+        let mut batch = Batch::new();
+        let earlier = Earlier { seq: 7, tag: "a/b", reason: "no", ts: Timestamp::UNIX_EPOCH };
+        batch.put(keys::dead_letter("elk", 7), &earlier);
+        store.write(batch).await.unwrap();
+        let letters = store.dead_letters("elk").unwrap();
+        assert_eq!((letters[0].seq, letters[0].id, &*letters[0].reason), (7, None, "no"));
+        assert_eq!(store.dead_letter_event("elk", 7).unwrap(), None);
+    }
+}

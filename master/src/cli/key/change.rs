@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    io::{self, BufRead as _, IsTerminal as _},
 };
 
 use drover_proto::glob;
@@ -15,6 +14,7 @@ use crate::cli::{
     Outcome,
     arguments::{Chosen, Format, KeyStatus},
     client::Client,
+    confirm::{ask, is_attended},
     failure::Failure,
     job::ids,
     output::{
@@ -201,10 +201,6 @@ fn dry_run(printer: &Printer, change: Change, plan: &Plan) -> Result<Outcome, Fa
     Ok(if plan.known() == 0 { Outcome::NothingMatched } else { Outcome::Success })
 }
 
-pub(super) fn is_attended() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
 /// People are asked; a script has to say that it means more than one key.
 fn confirmed(printer: &Printer, change: Change, plan: &Plan) -> Result<bool, Failure> {
     printer.note(plan.preview(change).trim_end());
@@ -215,17 +211,6 @@ fn confirmed(printer: &Printer, change: Change, plan: &Plan) -> Result<bool, Fai
             .hint("-y goes ahead without a question; --dry-run shows it and changes nothing"));
     }
     ask()
-}
-
-/// Whether somebody says yes.
-pub(super) fn ask() -> Result<bool, Failure> {
-    eprint!("proceed? [y/N] ");
-    let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::failed("cannot read the answer").because(error))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// What became of each key.

@@ -6,15 +6,13 @@ use drover_proto::glob;
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use serde_json::{Map, Value, json};
 
-use super::{
-    change::{ask, is_attended, report_errors},
-    check_ids,
-};
+use super::{change::report_errors, check_ids};
 use crate::{
     cli::{
         Outcome,
         arguments::{Date, Format, Retired},
         client::{Client, Query},
+        confirm::{ask, is_attended},
         failure::Failure,
         job::{check_target, ids, kind_name},
         output::{

@@ -4,11 +4,11 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::change::{ask, is_attended};
 use crate::cli::{
     Outcome,
     arguments::{Format, ManifestOf, Revoked},
     client::{Client, segment},
+    confirm::{ask, is_attended},
     failure::Failure,
     job::ids,
     output::{
