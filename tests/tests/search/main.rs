@@ -3,5 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario that cannot be set up has failed")]
 
+mod access;
+mod backlog;
+mod failover;
 mod kills;
+mod payloads;
 mod pipeline;
+mod refusals;
+mod rollover;

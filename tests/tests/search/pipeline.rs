@@ -26,7 +26,8 @@ impl Pipeline {
     /// Of these hosts, with these further keys (`, key: value`). Nothing runs yet. `name` is the end of the index's
     /// name: the tests share servers.
     pub(crate) fn new(hosts: &[String], name: &str, keys: &str) -> Self {
-        let index = format!("drover-{name}");
+        // The end keeps one test's pattern from being the beginning of another's.
+        let index = format!("drover-{name}-t");
         let fleet = Fleet::new();
         let pipeline = Self { fleet, index };
         pipeline.configure(hosts, keys);
@@ -66,11 +67,29 @@ impl Pipeline {
 
     /// A program on the master's machine that injects events.
     pub(crate) fn program(&self) -> Program {
-        Program::connect(&self.path("master/run/inject.ipc"))
+        Program::connect(&self.fleet.path("master/run/inject.ipc"))
     }
 
-    fn path(&self, relative: &str) -> std::path::PathBuf {
-        self.fleet.path(relative)
+    /// What all of the bridge's indices match, data stream or daily.
+    pub(crate) fn pattern(&self) -> String {
+        format!("{}*", self.index)
+    }
+
+    /// Waits until the log has so many events.
+    pub(crate) fn wait_log(&self, events: u64) {
+        wait::until_some(
+            "the log has the events",
+            Duration::from_secs(120),
+            || (self.last_seq() >= events).then_some(()),
+            || self.fleet.logs(),
+        );
+    }
+
+    /// The number of the newest event.
+    pub(crate) fn last_seq(&self) -> u64 {
+        let newest = self.fleet.drover(&["events", "--limit", "1", "--out", "json"]).ok();
+        let newest: Value = serde_json::from_str(newest.stdout.trim()).unwrap_or_default();
+        newest["seq"].as_u64().unwrap_or_default()
     }
 
     /// Sends one event, through the command line.
@@ -89,7 +108,7 @@ impl Pipeline {
         wait::until_some(
             "every event arrives",
             ARRIVAL,
-            || (server.count(&self.index) >= kept.len() as u64).then_some(()),
+            || (server.count(&self.pattern()) >= kept.len() as u64).then_some(()),
             || self.complaint(server, &kept),
         );
         // What came after the last event may be there too.
@@ -118,7 +137,7 @@ impl Pipeline {
     }
 
     /// The ids of what is kept, up to a number, and the tags.
-    fn kept(&self, end: u64) -> BTreeMap<String, String> {
+    pub(crate) fn kept(&self, end: u64) -> BTreeMap<String, String> {
         let kept = self.fleet.events("*");
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         kept.iter()
@@ -133,7 +152,7 @@ impl Pipeline {
         server: &Server,
         kept: &'a BTreeMap<String, String>,
     ) -> (Vec<(&'a String, &'a String)>, Vec<String>) {
-        let ids = server.ids(&self.index);
+        let ids = server.ids(&self.pattern());
         let mut seen = BTreeSet::new();
         let twice = ids.iter().filter(|id| !seen.insert(id.as_str())).cloned().collect();
         (kept.iter().filter(|(id, _)| !seen.contains(id.as_str())).collect(), twice)
