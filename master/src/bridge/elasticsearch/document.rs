@@ -124,6 +124,7 @@ impl Documents {
             labels: (!item.grains.is_empty()).then_some(Labels(&item.grains)),
             message,
             log: facts.log.as_ref(),
+            process: facts.process.as_ref(),
             user: facts.user.map(|name| User { name }),
             tags: TAGS,
             ecs: Ecs { version: ECS },
@@ -157,6 +158,11 @@ impl Documents {
 fn is_same(message: &Cow<'_, str>, data: &Map<String, Value>) -> bool {
     matches!(message, Cow::Borrowed(_))
         && data.get("message").and_then(Value::as_str).is_some_and(|own| own == message)
+}
+
+/// When it happened, as far as that is known.
+pub(in crate::bridge) fn moment(event: &Event) -> Timestamp {
+    happened(event).0
 }
 
 /// When it happened: by the device's clock, if that can be right, else when the master took it; and what is wrong with

@@ -55,7 +55,7 @@ impl<'a> Parts<'a> {
         let last = self.rest.rsplit('/').find(|part| !part.is_empty());
         match self.space {
             "job" => self.rest.split('/').next().unwrap_or_default(),
-            "beacon" if last != Some("suppressed") => self.beacon(),
+            "beacon" if !matches!(last, Some("suppressed" | "dropped")) => self.beacon(),
             _ => last.unwrap_or(self.space),
         }
     }
@@ -139,6 +139,26 @@ pub(super) struct Log<'a> {
     pub(super) file: Option<LogFile<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) flags: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) syslog: Option<Syslog<'a>>,
+}
+
+/// What an entry of the journal has beside a line of a file.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(super) struct Syslog<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) priority: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) appname: Option<&'a str>,
+}
+
+/// `process`: who wrote an entry of the journal.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(super) struct Process<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pid: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<&'a str>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -166,6 +186,8 @@ pub(super) struct Facts<'a> {
     pub(super) count: Option<i64>,
     /// Where a line of a log stood.
     pub(super) log: Option<Log<'a>>,
+    /// Who wrote it.
+    pub(super) process: Option<Process<'a>>,
     pub(super) metrics: Option<Metrics<'a>>,
     /// Keys of the payload that need not be repeated.
     pub(super) taken: Vec<&'a str>,
@@ -196,6 +218,7 @@ pub(super) fn facts<'a>(
         reason: None,
         count: None,
         log: None,
+        process: None,
         metrics: None,
         taken: Vec::new(),
     };
@@ -237,6 +260,7 @@ pub(super) fn facts<'a>(
         }
         "beacon" | "app" => {
             facts.log = log(&mut reader);
+            facts.process = facts.log.as_ref().and_then(|_| process(&mut reader));
             facts.metrics = metrics(&mut reader, parts);
             if facts.metrics.is_some() {
                 facts.kind = Kind::Metric;
@@ -254,7 +278,6 @@ pub(super) fn facts<'a>(
 
 /// Where a line of a log stood. What has more to it than that stays in the payload.
 fn log<'a>(reader: &mut Reader<'a>) -> Option<Log<'a>> {
-    let short = |value: &'a Value| value.as_str().filter(|text| text.len() <= KEYWORD);
     let mut log = Log::default();
     for (key, value) in reader.data.get("log")?.as_object()? {
         match key.as_str() {
@@ -265,11 +288,39 @@ fn log<'a>(reader: &mut Reader<'a>) -> Option<Log<'a>> {
                 log.file = Some(LogFile { path: short(path)? });
             }
             "flags" => log.flags = value.as_array()?.iter().map(short).collect::<Option<_>>()?,
+            "syslog" => {
+                let mut syslog = Syslog::default();
+                for (key, value) in value.as_object()? {
+                    match key.as_str() {
+                        "priority" => syslog.priority = Some(value.as_i64()?),
+                        "appname" => syslog.appname = Some(short(value)?),
+                        _ => return None,
+                    }
+                }
+                log.syslog = Some(syslog);
+            }
             _ => return None,
         }
     }
     reader.taken.push("log");
     Some(log)
+}
+
+fn process<'a>(reader: &mut Reader<'a>) -> Option<Process<'a>> {
+    let mut process = Process::default();
+    for (key, value) in reader.data.get("process")?.as_object()? {
+        match key.as_str() {
+            "pid" => process.pid = Some(value.as_i64()?),
+            "name" => process.name = Some(short(value)?),
+            _ => return None,
+        }
+    }
+    reader.taken.push("process");
+    Some(process)
+}
+
+fn short(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| text.len() <= KEYWORD)
 }
 
 /// How long the states of a run took, which a return has in milliseconds.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    facts::{Kind, Log, Metrics, Outcome},
+    facts::{Kind, Log, Metrics, Outcome, Process},
     payload::{Payload, Remainder},
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Document<'a> {
     pub(super) message: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log: Option<&'a Log<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) process: Option<&'a Process<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<User<'a>>,
     pub(super) tags: [&'static str; 1],

@@ -155,6 +155,16 @@ fn a_line_of_a_log_is_the_message() {
     assert_eq!(line["message"], "10:02 ERROR no tag");
     assert_eq!(line["log"], log);
     assert_eq!(line["drover"]["data"], json!({"fields": {"code": "42"}}));
+    let entry = document(
+        "drover/beacon/rfid-1/journald/",
+        json!({
+            "message": "Failed password", "process": {"pid": 42, "name": "sshd"}, "systemd": {"unit": "ssh.service"},
+            "log": {"level": "error", "syslog": {"priority": 3, "appname": "sshd"}},
+        }),
+    );
+    assert_eq!(entry["process"], json!({"pid": 42, "name": "sshd"}));
+    assert_eq!(entry["log"]["syslog"], json!({"priority": 3, "appname": "sshd"}));
+    assert_eq!(entry["drover"]["data"], json!({"systemd": {"unit": "ssh.service"}}));
     let other = document("drover/app/rfid-1/log", json!({"message": 7, "log": {"who": "else"}}));
     assert_eq!(other["drover"]["data"], json!({"message": 7, "log": {"who": "else"}}));
 }
