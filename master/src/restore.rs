@@ -133,7 +133,7 @@ impl Restore {
         }
         // Locked from here on, so that no master starts on what is about to go.
         let previous = if is_empty { None } else { Some(Previous::open(&config.data_dir)?) };
-        let building = Building::begin(&config.data_dir, now, self.force)?;
+        let building = Building::begin(&config.data_dir, &config.pki_dir, now, self.force)?;
         let seq = self.build(&building, &summary, now)?;
         if let (false, Some(file)) = (has_config, &from_backup) {
             directory::write(&config_file, &file.content, file.mode, None)?;
@@ -199,9 +199,4 @@ fn beside(data_dir: &Path, what: &str) -> PathBuf {
     let mut name = data_dir.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{what}"));
     data_dir.with_file_name(name)
-}
-
-/// A moment as names of files have it.
-fn stamp(at: Timestamp) -> String {
-    at.strftime("%Y%m%dT%H%M%SZ").to_string()
 }

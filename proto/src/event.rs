@@ -18,7 +18,7 @@ pub struct Event {
     /// Text in MessagePack too, so that a subscriber in any language can use it as it stands.
     #[serde(with = "uuid::serde::hyphenated")]
     pub id: Uuid,
-    /// Position in the master's log, without gaps within one log.
+    /// Position in the master's log, without gaps but for what a restore from a backup leaves out.
     pub seq: u64,
     /// When the master appended it.
     pub ts: Timestamp,

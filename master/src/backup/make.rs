@@ -83,7 +83,15 @@ impl Backups {
         let turn = self.turn.clone().try_acquire_owned().map_err(|_| Busy::Another)?;
         // Who took the keys along is in the log, and in the backup.
         let tag = "drover/master/backup".parse().expect("a tag of letters");
-        self.store.append(NewEvent::new(tag, None, json!({ "uid": user }))).await?;
+        let told = NewEvent::new(tag, None, json!({ "uid": user }));
+        if let Err(error) = self.store.append(told).await {
+            // A full disk is a good reason for a backup.
+            tracing::warn!(
+                uid = user,
+                error = &error as &dyn std::error::Error,
+                "a backup is taken"
+            );
+        }
         let copy = self.store.copy().await?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let sources = self.sources.clone();

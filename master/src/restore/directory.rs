@@ -3,6 +3,7 @@
 use std::{
     fs::{self, DirBuilder},
     io::{self, Write as _},
+    iter,
     os::unix::fs::{
         DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
     },
@@ -16,7 +17,6 @@ use thiserror::Error;
 use super::{
     RestoreError, beside,
     pki::{self, PkiReport},
-    stamp,
 };
 use crate::{
     backup::{ASIDE, File, Place},
@@ -30,8 +30,8 @@ const STAGED_PKI: &str = "restored-pki";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Mark {
-    /// When it was restored, by which the old directory is named.
-    at: Timestamp,
+    /// What the name of the old directory ends with, and those of files in `pki_dir` begin with.
+    aside: String,
     /// Whether what is in `pki_dir` is moved aside.
     force: bool,
     /// Whether all of it is there, and an old directory has to go first.
@@ -84,7 +84,12 @@ pub(super) struct Building {
 
 impl Building {
     /// Beside this one.
-    pub(super) fn begin(data_dir: &Path, at: Timestamp, force: bool) -> Result<Self, RestoreError> {
+    pub(super) fn begin(
+        data_dir: &Path,
+        pki_dir: &Path,
+        at: Timestamp,
+        force: bool,
+    ) -> Result<Self, RestoreError> {
         let path = beside(data_dir, "restoring");
         // One of an earlier try that did not come to the rename that decides.
         match fs::remove_dir_all(&path) {
@@ -96,7 +101,13 @@ impl Building {
         let parent = data_dir.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(parent).map_err(failed("make", parent))?;
         DirBuilder::new().mode(0o700).create(&path).map_err(failed("make", &path))?;
-        let mark = Mark { at, force, stage: Stage::Incomplete };
+        let is_free =
+            |aside: &String| !beside(data_dir, aside).exists() && !pki_dir.join(aside).exists();
+        let first = format!("{ASIDE}{}", at.strftime("%Y%m%dT%H%M%SZ"));
+        let others = (2..).map(|number| format!("{first}-{number}"));
+        let aside = iter::once(first.clone()).chain(others).find(is_free);
+        let aside = aside.expect("some number is free");
+        let mark = Mark { aside, force, stage: Stage::Incomplete };
         let building =
             Self { path, data_dir: data_dir.to_owned(), mark, owner: owner_beside(data_dir) };
         building.write_mark()?;
@@ -127,7 +138,7 @@ impl Building {
         self.write_mark()?;
         own_all(&self.path, self.owner).map_err(failed("hand over", &self.path))?;
         sync_all(&self.path).map_err(failed("write", &self.path))?;
-        let aside = previous.is_some().then(|| beside(&self.data_dir, &aside_name(self.mark.at)));
+        let aside = previous.is_some().then(|| beside(&self.data_dir, &self.mark.aside));
         if let Some(aside) = &aside {
             // This decides: before it the old directory counts, after it whoever comes finishes.
             fs::rename(&self.data_dir, aside).map_err(failed("move aside", &self.data_dir))?;
@@ -168,7 +179,7 @@ pub fn finish(data_dir: &Path, pki_dir: &Path) -> Result<Option<PkiReport>, Fini
         let path = path.to_owned();
         move |source| FinishError::Io { attempted, path, source }
     };
-    let report = pki::place(&staged, pki_dir, mark.force, &aside_name(mark.at))
+    let report = pki::place(&staged, pki_dir, mark.force, &mark.aside)
         .map_err(failed("put the keys and certificates into", pki_dir))?;
     match fs::remove_dir_all(&staged) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -186,7 +197,7 @@ fn has_decided(mark: &Mark, data_dir: &Path) -> bool {
     match mark.stage {
         Stage::Incomplete => false,
         Stage::Whole => true,
-        Stage::Replaces => beside(data_dir, &aside_name(mark.at)).exists(),
+        Stage::Replaces => beside(data_dir, &mark.aside).exists(),
     }
 }
 
@@ -201,10 +212,6 @@ fn read_mark(directory: &Path) -> Result<Option<Mark>, FinishError> {
         Ok(mark) => Ok(Some(mark)),
         Err(source) => Err(FinishError::Mark { path, source }),
     }
-}
-
-fn aside_name(at: Timestamp) -> String {
-    format!("{ASIDE}{}", stamp(at))
 }
 
 /// Whether there is nothing at a place.
