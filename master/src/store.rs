@@ -72,6 +72,9 @@ const QUEUE: usize = 4096;
 /// And their bytes. What was let in before the disk was full fits into the reserve with them.
 const QUEUE_BYTES: u32 = 16 << 20;
 
+/// Bytes of the log that are read at once: an event may have a megabyte.
+const READ_BYTES: usize = 4 << 20;
+
 /// The version of a registry entry, which compare-and-set compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revision(u64);
@@ -237,7 +240,7 @@ impl Store {
         self.last.clone()
     }
 
-    /// Up to about `limit` durable events after `seq`, in their order. Where the first of them is not `seq + 1`, retention
+    /// Up to about `limit` durable events after `seq`, in their order, fewer where they are large. Where the first of them is not `seq + 1`, retention
     /// has removed what is missing. Empty at the end of the log.
     ///
     /// # Errors
@@ -524,13 +527,14 @@ fn read_log(
         .next_back()
         .transpose()?
         .map_or_else(|| keys::event(seq + 1), |(key, _)| key);
-    let mut events = Vec::new();
+    let (mut events, mut bytes) = (Vec::new(), 0);
     for entry in engine.range(&from, &keys::event(last + 1)) {
         let (key, value) = entry?;
+        bytes += value.len();
         let chunk = log::events(keys::event_seq(&key), &value)?;
         // What is applied and not yet flushed is not there for readers.
         events.extend(chunk.into_iter().filter(|e| e.seq > seq && e.seq <= last).map(Arc::new));
-        if events.len() >= limit {
+        if events.len() >= limit || bytes >= READ_BYTES && !events.is_empty() {
             break;
         }
     }

@@ -1,6 +1,6 @@
 //! The event log, to read and to add to.
 
-use std::sync::Arc;
+use std::str::FromStr;
 
 use axum::{
     Json, Router,
@@ -15,6 +15,8 @@ use axum::{
 use drover_proto::{
     MinionId,
     event::{Event, NewEvent, Tag},
+    job::TargetType,
+    target::Expression,
 };
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -25,8 +27,10 @@ use super::{
     stream::{ClientGone, Lines, ndjson},
 };
 use crate::{
+    bridge::Filter,
     bus::check_own_tag,
     master::Master,
+    registry::Registry,
     store::{ReadError, Store},
 };
 
@@ -37,15 +41,36 @@ pub(super) fn routes() -> Router<Master> {
     Router::new().route("/v1/events", get(read).post(send))
 }
 
-/// Where a reader begins.
-enum Since {
+/// A place in the log.
+#[derive(Clone, Copy)]
+enum Place {
     Seq(u64),
     Time(Timestamp),
 }
 
+impl Place {
+    /// The seq of the last event before it.
+    async fn before(self, store: &Store) -> Result<u64, ApiError> {
+        match self {
+            Self::Seq(seq) => Ok(seq.saturating_sub(1)),
+            Self::Time(time) => before(store, time).await,
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self::Seq).or_else(|_| text.parse().map(Self::Time))
+    }
+}
+
 struct Reading {
-    tags: Vec<String>,
-    since: Option<Since>,
+    registry: Registry,
+    filter: Filter,
+    since: Option<Place>,
+    until: Option<Place>,
     follow: bool,
     limit: Option<u64>,
 }
@@ -55,53 +80,60 @@ async fn read(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query?;
-    let reading = Reading::parse(query)?;
+    let reading = Reading::parse(master.registry.clone(), query)?;
     let store = master.store.clone();
+    let end = match reading.until {
+        Some(until) => until.before(&store).await?,
+        None => store.last_seq(),
+    };
     let after = match reading.since {
-        Some(Since::Seq(seq)) => seq.saturating_sub(1),
-        Some(Since::Time(time)) => before(&store, time).await?,
-        None if reading.follow => store.last_seq(),
+        Some(since) => since.before(&store).await?,
+        None if reading.follow => end,
         None => match reading.limit {
-            Some(limit) => reading.before_newest(&store, limit).await?,
+            Some(limit) => reading.before_newest(&store, end, limit).await?,
             None => 0,
         },
     };
-    Ok(ndjson(async move |out| reading.write(&store, after, &out).await))
+    Ok(ndjson(async move |out| reading.write(&store, after, end, &out).await))
 }
 
 impl Reading {
-    /// `tag` may be given several times, so the parameters are read one by one.
-    fn parse(query: Vec<(String, String)>) -> Result<Self, ApiError> {
-        let mut reading = Self { tags: Vec::new(), since: None, follow: false, limit: None };
+    /// Some parameters may be given several times, so they are read one by one.
+    fn parse(registry: Registry, query: Vec<(String, String)>) -> Result<Self, ApiError> {
+        let (mut tags, mut minions, mut grains) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut since, mut until, mut follow, mut limit) = (None, None, false, None);
         for (name, value) in query {
             let wrong = |wanted: &str| ApiError::wrong(format!("`{name}` must be {wanted}"));
+            let place = |value: &str| {
+                let place = value.parse().map(Some);
+                place.map_err(|_| wrong("a time such as `2026-11-23T02:37:05Z`, or a seq"))
+            };
             match name.as_str() {
-                "tag" => reading.tags.push(value),
-                "follow" => {
-                    reading.follow = value.parse().map_err(|_| wrong("`true` or `false`"))?
-                }
-                "limit" => reading.limit = Some(value.parse().map_err(|_| wrong("a number"))?),
-                "since" => {
-                    let seq = value.parse().map(Since::Seq);
-                    let since = seq.or_else(|_| value.parse().map(Since::Time));
-                    reading.since =
-                        Some(since.map_err(|_| {
-                            wrong("a time such as `2026-11-23T02:37:05Z`, or a seq")
-                        })?);
-                }
+                "tag" => tags.push(value),
+                "minion" => minions.push(value),
+                "grain" => grains.push(Expression::parse(&value, TargetType::Grain)?),
+                "follow" => follow = value.parse().map_err(|_| wrong("`true` or `false`"))?,
+                "limit" => limit = Some(value.parse().map_err(|_| wrong("a number"))?),
+                "since" => since = place(&value)?,
+                "until" => until = place(&value)?,
                 _ => {
-                    return Err(ApiError::wrong(format!("there is no parameter `{name}`"))
-                        .hint("parameters are `tag`, `since`, `follow` and `limit`"));
+                    return Err(ApiError::wrong(format!("there is no parameter `{name}`")).hint(
+                        "parameters are `tag`, `minion`, `grain`, `since`, `until`, `follow` and `limit`",
+                    ));
                 }
             }
         }
-        Ok(reading)
+        if follow && until.is_some() {
+            return Err(ApiError::wrong("`follow` has no end, and `until` is one"));
+        }
+        let filter = Filter::new(tags, minions, grains);
+        Ok(Self { registry, filter, since, until, follow, limit })
     }
 
     /// The seq of the last event before the newest `count` that are taken.
-    async fn before_newest(&self, store: &Store, count: u64) -> Result<u64, ReadError> {
+    async fn before_newest(&self, store: &Store, end: u64, count: u64) -> Result<u64, ReadError> {
         let first = store.first_seq()?;
-        let (mut high, mut left) = (store.last_seq(), count);
+        let (mut high, mut left) = (end.min(store.last_seq()), count);
         while left > 0 && high >= first.max(1) {
             let low = high.saturating_sub(CHUNK as u64);
             let (mut after, mut taken) = (low, Vec::new());
@@ -122,29 +154,35 @@ impl Reading {
         Ok(high)
     }
 
-    async fn write(self, store: &Store, mut after: u64, out: &Lines) -> Result<(), ClientGone> {
+    async fn write(
+        self,
+        store: &Store,
+        mut after: u64,
+        end: u64,
+        out: &Lines,
+    ) -> Result<(), ClientGone> {
         let mut newer = store.watch();
-        let end = store.last_seq();
         let mut left = self.limit.unwrap_or(u64::MAX);
         loop {
             let Ok(events) = store.events(after, CHUNK).await else { return Ok(()) };
             for event in &events {
+                if left == 0 || !self.follow && event.seq > end {
+                    return Ok(());
+                }
                 after = event.seq;
                 if self.takes(event) {
-                    if left == 0 {
-                        return Ok(());
-                    }
                     left -= 1;
                     out.send(&**event).await?;
                 }
             }
-            if !self.follow && after >= end {
+            if !self.follow && (after >= end || events.is_empty()) {
                 return Ok(());
             }
+            // Nothing of a long stretch may be meant for it.
+            if out.is_closed() {
+                return Err(ClientGone);
+            }
             if events.is_empty() {
-                if !self.follow {
-                    return Ok(());
-                }
                 tokio::select! {
                     changed = newer.changed() => if changed.is_err() { return Ok(()) },
                     () = out.closed() => return Err(ClientGone),
@@ -153,8 +191,9 @@ impl Reading {
         }
     }
 
-    fn takes(&self, event: &Arc<Event>) -> bool {
-        self.tags.is_empty() || self.tags.iter().any(|tag| event.tag.matches(tag))
+    /// Whether an event is meant, by its minion's grains as they are now.
+    fn takes(&self, event: &Event) -> bool {
+        self.filter.takes(event, &|minion| self.registry.grains(minion))
     }
 }
 
@@ -198,22 +237,54 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::store::Retention;
+    use crate::{config::Acceptance, store::Retention};
+
+    async fn store(directory: &TempDir) -> (Store, Registry) {
+        let store = Store::open(directory.path(), Retention::default()).unwrap();
+        let (registry, _task) = Registry::open(store.clone(), Acceptance::Auto).unwrap();
+        for n in 1..=6 {
+            let tag = if n % 2 == 0 { "site/even" } else { "site/odd" };
+            let minion = (n > 3).then(|| format!("rfid-{n}").parse().unwrap());
+            store.append(NewEvent::new(tag.parse().unwrap(), minion, json!(n))).await.unwrap();
+        }
+        (store, registry)
+    }
+
+    fn parse(registry: &Registry, query: &[(&str, &str)]) -> Result<Reading, ApiError> {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Reading::parse(registry.clone(), query.iter().map(pair).collect())
+    }
 
     #[tokio::test]
     async fn a_limit_without_a_beginning_means_the_newest_events() {
         let directory = TempDir::new().unwrap();
-        let store = Store::open(directory.path(), Retention::default()).unwrap();
-        for n in 1..=6 {
-            let tag = if n % 2 == 0 { "site/even" } else { "site/odd" };
-            store.append(NewEvent::new(tag.parse().unwrap(), None, json!(n))).await.unwrap();
+        let (store, registry) = store(&directory).await;
+        let before = async |query: &[(&str, &str)], end, count| {
+            let reading = parse(&registry, query).unwrap();
+            reading.before_newest(&store, end, count).await.unwrap()
+        };
+        assert_eq!(before(&[("tag", "site/even")], 6, 2).await, 3);
+        assert_eq!(before(&[("minion", "rfid-*")], 6, 2).await, 4);
+        assert_eq!(before(&[], 6, 2).await, 4);
+        assert_eq!(before(&[], 4, 2).await, 2);
+        assert_eq!(before(&[], 6, 100).await, 0);
+        assert_eq!(before(&[], 6, 0).await, 6);
+    }
+
+    #[tokio::test]
+    async fn places_are_seqs_and_times_and_the_end_is_not_taken() {
+        let directory = TempDir::new().unwrap();
+        let (store, registry) = store(&directory).await;
+        let times: Vec<_> =
+            store.events(0, 9).await.unwrap().iter().map(|event| event.ts).collect();
+        let reading = parse(&registry, &[("since", "3"), ("until", "5")]).unwrap();
+        assert_eq!(reading.since.unwrap().before(&store).await.unwrap(), 2);
+        assert_eq!(reading.until.unwrap().before(&store).await.unwrap(), 4);
+        assert_eq!(Place::Time(times[3]).before(&store).await.unwrap(), 3);
+        assert_eq!(Place::Time(Timestamp::UNIX_EPOCH).before(&store).await.unwrap(), 0);
+        for wrong in [("since", "noon"), ("grain", "role"), ("limit", "-1"), ("minions", "a")] {
+            assert!(parse(&registry, &[wrong]).is_err(), "{wrong:?}");
         }
-        let query = |tag: &str| vec![("tag".to_owned(), tag.to_owned())];
-        let even = Reading::parse(query("site/even")).unwrap();
-        assert_eq!(even.before_newest(&store, 2).await.unwrap(), 3);
-        let all = Reading::parse(Vec::new()).unwrap();
-        assert_eq!(all.before_newest(&store, 2).await.unwrap(), 4);
-        assert_eq!(all.before_newest(&store, 100).await.unwrap(), 0);
-        assert_eq!(all.before_newest(&store, 0).await.unwrap(), 6);
+        assert!(parse(&registry, &[("follow", "true"), ("until", "5")]).is_err());
     }
 }

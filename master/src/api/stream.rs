@@ -9,8 +9,8 @@ use futures_util::{Stream, stream};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-/// Lines that wait for a client.
-const WAITING: usize = 64;
+/// Lines that wait for a client; one may have a megabyte.
+const WAITING: usize = 16;
 
 /// Where a stream's lines go.
 pub(super) struct Lines(mpsc::Sender<Bytes>);
@@ -23,6 +23,11 @@ impl Lines {
         let mut line = serde_json::to_vec(value).map_err(|_| ClientGone)?;
         line.push(b'\n');
         self.0.send(line.into()).await.map_err(|_| ClientGone)
+    }
+
+    /// Whether the client has gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// Returns when the client has gone.

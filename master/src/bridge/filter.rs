@@ -34,6 +34,12 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Of globs on tags and on minions, of which any one must match, and of grains, which must all be so.
+    #[must_use]
+    pub fn new(tags: Vec<String>, minions: Vec<String>, grains: Vec<Expression>) -> Self {
+        Self { tags, minions, grains: grains.into_iter().map(|grain| vec![grain]).collect() }
+    }
+
     /// Reads a glob, a list of them, or a map of `tags`, `minions` and `grains`.
     ///
     /// # Errors
