@@ -3,52 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario that cannot be set up has failed")]
 
-use std::{
-    fs::{self, File},
-    io::Write,
-    path::PathBuf,
-    process::Command,
-};
+use std::fs;
 
 use drover_tests::{
+    disk::Disk,
     fleet::{Fleet, PATIENCE},
     wait,
 };
-
-/// A disk of a few hundred kilobytes.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(path: PathBuf) -> Self {
-        fs::create_dir_all(&path).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs"]).arg(&path);
-        assert!(mount.status().unwrap().success(), "a tmpfs can be mounted");
-        Self(path)
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-
-    fn fill(&self) {
-        let mut filler = File::create(self.filler()).unwrap();
-        while filler.write(&[0; 512]).is_ok_and(|written| written > 0) {}
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: the agent may still have it open.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 #[test]
 fn a_device_whose_disk_is_full_runs_nothing_that_it_cannot_remember_and_comes_back_from_a_crash() {
     let mut fleet = Fleet::new();
     fleet.enrol("rfid-1", &[]);
-    let disk = Disk::mount(fleet.minion_dir("rfid-1").join("data"));
+    let disk = Disk::mount(fleet.minion_dir("rfid-1").join("data"), "256k");
     fleet.bring_up(&["rfid-1"]);
     let (begun, marks) = (fleet.path("begun"), fleet.path("marks"));
     let command = format!("touch {}; echo ran >> {}; sleep 60", begun.display(), marks.display());
@@ -82,7 +49,7 @@ fn a_device_whose_disk_is_full_runs_nothing_that_it_cannot_remember_and_comes_ba
         || fleet.logs(),
     );
     assert_eq!(fs::read_to_string(&marks).unwrap(), "ran\n", "it ran once");
-    fs::remove_file(disk.filler()).unwrap();
+    disk.empty();
     assert_eq!(fleet.drover(&["rfid-1", "cmd.run", "true"]).status, 0);
     fleet.stop_minion("rfid-1");
 }
