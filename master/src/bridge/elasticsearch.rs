@@ -22,7 +22,7 @@ mod indices;
 mod server;
 mod template;
 
-pub(super) use document::sentence;
+pub(super) use document::{moment, sentence};
 
 pub use answer::{AnswerError, verdicts};
 pub use document::Documents;

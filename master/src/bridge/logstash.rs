@@ -16,6 +16,7 @@ pub use lumberjack::LumberjackError;
 
 use self::lumberjack::{AT_ONCE, Lumberjack};
 use super::{
+    elasticsearch::{moment, sentence},
     one_way::{OneWay, OneWayError},
     shape::Shape,
     sink::{Failure, Item, Verdict},
@@ -163,7 +164,8 @@ impl LogstashSink {
                 | Value::Array(_)) => unreachable!("an event is a map, and not {text}"),
             },
         };
-        document.insert("@timestamp".to_owned(), json!(item.event.ts));
+        document.entry("message").or_insert_with(|| Value::String(sentence(&item.event)));
+        document.insert("@timestamp".to_owned(), json!(moment(&item.event)));
         let metadata = json!({
             "beat": "drover",
             "type": "_doc",

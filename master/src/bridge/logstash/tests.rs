@@ -162,6 +162,7 @@ fn a_document_has_what_beats_add() {
     assert_eq!(sink.server(), "a:5044, Lumberjack 2");
     let document = sink.document(&item(7, "a/b", json!({"n": 1}))).unwrap();
     assert_eq!(document["@timestamp"], "2026-11-23T02:37:05.123456789Z");
+    assert!(document["message"].is_string());
     assert_eq!(document["id"], document["@metadata"]["_id"]);
     assert_eq!(document["@metadata"]["beat"], "drover");
     assert_eq!((&document["seq"], &document["data"]), (&json!(7), &json!({"n": 1})));

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::priority::{Facility, Severity};
-use crate::bridge::sink::Item;
+use crate::bridge::{elasticsearch::moment, sink::Item};
 
 /// The end of a text that was cut.
 const CUT: &str = " …[cut]";
@@ -40,7 +40,7 @@ impl Format {
             self.facility.unwrap_or_else(|| Facility::of(event)).with(Severity::of(event));
         let host = event.minion.as_ref().map_or(self.host.as_str(), |minion| minion.as_str());
         // Six digits of a second are the most that the grammar takes.
-        let time = event.ts.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S.%6fZ");
+        let time = moment(event).to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S.%6fZ");
         let mut message = format!(
             "<{priority}>1 {time} {host} {app} - {kind} ",
             host = name(host, 255),

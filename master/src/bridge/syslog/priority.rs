@@ -58,10 +58,12 @@ impl Severity {
         })
     }
 
-    /// What an event's payload says of itself (`severity`, or `priority` as journald has it), else by its kind.
+    /// What an event's payload says of itself (`log.level`, as shipped logs have it, `severity` or `priority`), else by its
+    /// kind.
     #[must_use]
     pub(super) fn of(event: &Event) -> Self {
-        let said = ["severity", "priority"].into_iter().find_map(|key| match &event.data[key] {
+        let said = [&event.data["log"]["level"], &event.data["severity"], &event.data["priority"]];
+        let said = said.into_iter().find_map(|said| match said {
             Value::String(name) => {
                 Self::named(name).or_else(|| name.parse().ok().and_then(Self::of_number))
             }
@@ -196,6 +198,7 @@ mod tests {
     #[test]
     fn a_payload_may_say_how_grave_it_is() {
         let of = |data| Severity::of(&event("drover/app/a/log", data));
+        assert_eq!(of(json!({"log": {"level": "error"}, "severity": 6})), Severity::Error);
         assert_eq!(of(json!({"severity": "crit"})), Severity::Critical);
         assert_eq!(of(json!({"priority": 4})), Severity::Warning);
         assert_eq!(of(json!({"priority": "3"})), Severity::Error);
