@@ -9,6 +9,7 @@ use std::{
 use drover_states::{diagnostic::Diagnostic, settings::Settings};
 
 mod recovery;
+mod rotation;
 mod writer;
 
 pub use writer::FileError;
@@ -17,6 +18,7 @@ use super::{
     shape::Shape,
     sink::{Item, Verdict},
 };
+use rotation::Rotation;
 use writer::{Line, Writer};
 
 /// A file that lines are added to.
@@ -26,18 +28,19 @@ pub struct FileSink {
 }
 
 impl FileSink {
-    /// Reads `path`, `fields` and `template`.
+    /// Reads `path`, `rotate`, `fields` and `template`.
     ///
     /// # Errors
     /// With the place of what cannot be used.
     pub fn read(settings: &mut Settings<'_>) -> Result<Self, Diagnostic> {
         let path = settings.path("path")?;
         let path = path.ok_or_else(|| settings.wrong("the bridge has no `path`"))?;
-        Ok(Self::new(path, Shape::read(settings)?))
+        let rotation = settings.map("rotate", Rotation::read)?;
+        Ok(Self::new(path, Shape::read(settings)?, rotation))
     }
 
-    fn new(path: PathBuf, shape: Shape) -> Self {
-        let writer = Writer::new(path, shape.has_id());
+    fn new(path: PathBuf, shape: Shape, rotation: Option<Rotation>) -> Self {
+        let writer = Writer::new(path, shape.has_id(), rotation);
         Self { shape, writer: Arc::new(Mutex::new(writer)) }
     }
 
@@ -57,7 +60,15 @@ impl FileSink {
                 Err(reason) => verdicts.push(Verdict::Refused(reason)),
             }
         }
-        self.on_file(move |writer| writer.append(&lines)).await?;
+        let packing = self.on_file(move |writer| writer.append(&lines)).await?;
+        if let Some(packing) = packing {
+            // Beside the next batches. What fails is tried again with the next rotation.
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = packing.run() {
+                    tracing::warn!(%error, "a full file cannot be packed");
+                }
+            });
+        }
         Ok(verdicts)
     }
 

@@ -17,6 +17,7 @@ use super::{
     file::{FileError, FileSink},
     logstash::{LogstashError, LogstashSink},
     mqtt::{MqttError, MqttSink},
+    stdout::{StdoutError, StdoutSink},
     syslog::{SyslogError, SyslogSink},
     webhook::{WebhookError, WebhookSink},
 };
@@ -26,7 +27,8 @@ use crate::store::Store;
 pub(super) mod scripted;
 
 /// The types that `type:` may name, for people.
-const KINDS: &str = "`elasticsearch`, `exec`, `file`, `logstash`, `mqtt`, `syslog` and `webhook`";
+const KINDS: &str =
+    "`elasticsearch`, `exec`, `file`, `logstash`, `mqtt`, `stdout`, `syslog` and `webhook`";
 
 /// An event on its way.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +108,8 @@ pub enum Sink {
     Syslog(SyslogSink),
     /// HTTP requests.
     Webhook(WebhookSink),
+    /// The daemon's standard output.
+    Stdout(StdoutSink),
     /// A program of one's own.
     Exec(ExecSink),
     /// A test.
@@ -135,6 +139,9 @@ pub enum SinkError {
     /// The receiver of requests.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// The standard output.
+    #[error(transparent)]
+    Stdout(#[from] StdoutError),
     /// The program.
     #[error(transparent)]
     Exec(#[from] ExecError),
@@ -150,7 +157,7 @@ impl SinkError {
     pub const fn failure(&self) -> Failure {
         match self {
             Self::Elasticsearch(error) => error.failure(),
-            Self::File(_) => Failure::Away,
+            Self::File(_) | Self::Stdout(_) => Failure::Away,
             Self::Logstash(error) => error.failure(),
             Self::Mqtt(error) => error.failure(),
             Self::Syslog(error) => error.failure(),
@@ -174,6 +181,7 @@ impl Sink {
             "logstash" => Self::Logstash(LogstashSink::read(settings)?),
             "mqtt" => Self::Mqtt(MqttSink::read(settings)?),
             "syslog" => Self::Syslog(SyslogSink::read(settings)?),
+            "stdout" => Self::Stdout(StdoutSink::read(settings)?),
             "webhook" => Self::Webhook(WebhookSink::read(settings)?),
             "exec" => Self::Exec(ExecSink::read(settings)?),
             other => {
@@ -192,6 +200,7 @@ impl Sink {
             | Self::Logstash(_)
             | Self::Syslog(_)
             | Self::Webhook(_)
+            | Self::Stdout(_)
             | Self::Exec(_) => {}
             #[cfg(test)]
             Self::Scripted(_) => {}
@@ -208,6 +217,7 @@ impl Sink {
             Self::Mqtt(_) => "mqtt",
             Self::Syslog(_) => "syslog",
             Self::Webhook(_) => "webhook",
+            Self::Stdout(_) => "stdout",
             Self::Exec(_) => "exec",
             #[cfg(test)]
             Self::Scripted(_) => "scripted",
@@ -219,7 +229,13 @@ impl Sink {
     pub fn in_flight(&self) -> usize {
         match self {
             Self::Elasticsearch(sink) => sink.in_flight(),
-            Self::File(_) | Self::Logstash(_) | Self::Mqtt(_) | Self::Syslog(_) | Self::Webhook(_) | Self::Exec(_) => 1,
+            Self::File(_)
+            | Self::Logstash(_)
+            | Self::Mqtt(_)
+            | Self::Syslog(_)
+            | Self::Webhook(_)
+            | Self::Stdout(_)
+            | Self::Exec(_) => 1,
             #[cfg(test)]
             Self::Scripted(sink) => sink.in_flight,
         }
@@ -238,6 +254,7 @@ impl Sink {
             Self::Mqtt(sink) => Ok(sink.deliver(items).await?),
             Self::Syslog(sink) => Ok(sink.deliver(items).await?),
             Self::Webhook(sink) => Ok(sink.deliver(items).await?),
+            Self::Stdout(sink) => Ok(sink.deliver(items).await?),
             Self::Exec(sink) => Ok(sink.deliver(items).await?),
             #[cfg(test)]
             Self::Scripted(sink) => Ok(sink.deliver(items).await?),
@@ -253,7 +270,7 @@ impl Sink {
             Self::Logstash(sink) => Some(sink.server()),
             Self::Mqtt(sink) => Some(sink.server()),
             Self::Syslog(sink) => Some(sink.server()),
-            Self::Webhook(_) => None,
+            Self::Webhook(_) | Self::Stdout(_) => None,
             Self::Exec(sink) => Some(sink.server()),
             #[cfg(test)]
             Self::Scripted(_) => Some("a script".to_owned()),
@@ -270,6 +287,7 @@ impl Sink {
             | Self::Mqtt(_)
             | Self::Syslog(_)
             | Self::Webhook(_)
+            | Self::Stdout(_)
             | Self::Exec(_) => false,
             #[cfg(test)]
             Self::Scripted(sink) => sink.script().news.is_some(),
@@ -288,6 +306,7 @@ impl Sink {
             | Self::Mqtt(_)
             | Self::Syslog(_)
             | Self::Webhook(_)
+            | Self::Stdout(_)
             | Self::Exec(_) => Ok(Vec::new()),
             #[cfg(test)]
             Self::Scripted(sink) => Ok(sink.upkeep()),
@@ -299,7 +318,13 @@ impl Sink {
     pub const fn is_idempotent(&self) -> bool {
         match self {
             Self::Elasticsearch(_) => true,
-            Self::File(_) | Self::Logstash(_) | Self::Mqtt(_) | Self::Syslog(_) | Self::Webhook(_) | Self::Exec(_) => false,
+            Self::File(_)
+            | Self::Logstash(_)
+            | Self::Mqtt(_)
+            | Self::Syslog(_)
+            | Self::Webhook(_)
+            | Self::Stdout(_)
+            | Self::Exec(_) => false,
             #[cfg(test)]
             Self::Scripted(_) => false,
         }
@@ -308,7 +333,13 @@ impl Sink {
     /// The cursor was set back: what comes next may be there already, and is wanted once more.
     pub fn handle_replay(&self) {
         match self {
-            Self::Elasticsearch(_) | Self::Logstash(_) | Self::Mqtt(_) | Self::Syslog(_) | Self::Webhook(_) | Self::Exec(_) => {}
+            Self::Elasticsearch(_)
+            | Self::Logstash(_)
+            | Self::Mqtt(_)
+            | Self::Syslog(_)
+            | Self::Webhook(_)
+            | Self::Stdout(_)
+            | Self::Exec(_) => {}
             Self::File(sink) => sink.handle_replay(),
             #[cfg(test)]
             Self::Scripted(_) => {}

@@ -1,4 +1,9 @@
-use std::{fs, io::Write as _, path::Path, sync::Arc};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    path::Path,
+    sync::Arc,
+};
 
 use drover_proto::event::Event;
 use jiff::Timestamp;
@@ -27,7 +32,7 @@ fn items(seqs: std::ops::RangeInclusive<u64>) -> Vec<Item> {
 }
 
 fn sink(path: &Path) -> FileSink {
-    FileSink::new(path.to_owned(), Shape::default())
+    FileSink::new(path.to_owned(), Shape::default(), None)
 }
 
 fn seqs(path: &Path) -> Vec<u64> {
@@ -120,4 +125,80 @@ async fn an_event_whose_template_fails_is_refused_and_holds_up_nobody() {
     let verdicts = sink.deliver(&items(1..=3)).await.unwrap();
     assert!(matches!(&verdicts[1], Verdict::Refused(reason) if reason.contains("event.data.none")));
     assert_eq!(fs::read_to_string(path).unwrap(), "1 \n3 \n");
+}
+
+/// Of files of about four lines, so many of which are kept.
+fn rotating(path: &Path, keep: u32, compress: bool) -> FileSink {
+    let rotation = Rotation { max_bytes: 1_200, keep, compress };
+    FileSink::new(path.to_owned(), Shape::default(), Some(rotation))
+}
+
+/// Delivers, and packs before the next step.
+async fn write(sink: &FileSink, seqs: std::ops::RangeInclusive<u64>) {
+    let line = |item: Item| Line { id: item.event.id, text: sink.shape.text(&item).unwrap() };
+    let lines: Vec<_> = items(seqs).into_iter().map(line).collect();
+    if let Some(packing) = sink.on_file(move |writer| writer.append(&lines)).await.unwrap() {
+        packing.run().unwrap();
+    }
+}
+
+/// The events of all files, oldest first, whatever they are packed in.
+fn all_seqs(path: &Path) -> Vec<u64> {
+    let mut text = String::new();
+    for number in (1..20).rev() {
+        for form in rotation::existing(path, number) {
+            let mut file = fs::File::open(form.place(path, number)).unwrap();
+            match form {
+                rotation::Form::Plain => file.read_to_string(&mut text).unwrap(),
+                rotation::Form::Packed => {
+                    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap()
+                }
+            };
+        }
+    }
+    text.push_str(&fs::read_to_string(path).unwrap_or_default());
+    text.lines().map(|line| serde_json::from_str::<Event>(line).unwrap().seq).collect()
+}
+
+#[tokio::test]
+async fn a_full_file_is_put_aside_and_packed_and_the_oldest_goes() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("events.ndjson");
+    let sink = rotating(&path, 3, true);
+    for seq in 1..=40 {
+        write(&sink, seq..=seq).await;
+    }
+    let names: std::collections::BTreeSet<_> =
+        fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    let expected = ["", ".1.gz", ".2.gz", ".3.gz"].map(|end| format!("events.ndjson{end}").into());
+    assert_eq!(names, expected.into());
+    let seqs = all_seqs(&path);
+    assert_eq!(seqs, (seqs[0]..=40).collect::<Vec<_>>(), "in order and without a gap");
+    assert!(seqs.len() >= 12);
+}
+
+#[tokio::test]
+async fn a_rotation_that_a_crash_ended_anywhere_loses_and_doubles_nothing() {
+    for compress in [false, true] {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("events.ndjson");
+        let rotation = Rotation { max_bytes: 1_200, keep: 9, compress };
+        write(&rotating(&path, 9, compress), 1..=8).await;
+        // Put aside, and killed before the next line was written and before the cursor moved.
+        rotation.rotate(&path).unwrap();
+        rotation.pack(&path).unwrap();
+        write(&rotating(&path, 9, compress), 5..=9).await;
+        assert_eq!(all_seqs(&path), (1..=9).collect::<Vec<_>>());
+        // Killed in the middle of giving numbers: the first is free.
+        write(&rotating(&path, 9, compress), 10..=14).await;
+        rotation.rotate(&path).unwrap();
+        for form in rotation::existing(&path, 1) {
+            fs::rename(form.place(&path, 1), form.place(&path, 7)).unwrap();
+        }
+        write(&rotating(&path, 9, compress), 15..=19).await;
+        write(&rotating(&path, 9, compress), 20..=24).await;
+        let mut seqs = all_seqs(&path);
+        seqs.sort_unstable();
+        assert_eq!(seqs, (1..=24).collect::<Vec<_>>());
+    }
 }

@@ -5,12 +5,13 @@ use std::{
     io::{self, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::recovery;
+use super::{recovery, rotation::Rotation};
 
 /// Why lines were not written. The batch is tried again.
 #[derive(Debug, Error)]
@@ -26,6 +27,14 @@ pub enum FileError {
     /// The file cannot be opened or read.
     #[error("cannot open `{path}`")]
     Open {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The full file cannot be put aside.
+    #[error("cannot rotate `{path}`")]
+    Rotate {
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -56,9 +65,28 @@ pub(super) struct Writer {
     path: PathBuf,
     /// Whether lines tell their events' ids.
     has_id: bool,
+    rotation: Option<Rotation>,
+    /// Held while full files are packed: they keep their numbers meanwhile.
+    packing: Arc<Mutex<()>>,
     open: Option<Open>,
     /// Whether the next lines may be there: after the start, and after an error.
     is_uncertain: bool,
+}
+
+/// Full files that are to be packed.
+#[derive(Debug)]
+pub(super) struct Packing {
+    rotation: Rotation,
+    path: PathBuf,
+    lock: Arc<Mutex<()>>,
+}
+
+impl Packing {
+    /// Packs them, which may take seconds.
+    pub(super) fn run(self) -> io::Result<()> {
+        let _files = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.rotation.pack(&self.path)
+    }
 }
 
 #[derive(Debug)]
@@ -70,8 +98,9 @@ struct Open {
 
 impl Writer {
     /// Whose directory is made when it is needed.
-    pub(super) const fn new(path: PathBuf, has_id: bool) -> Self {
-        Self { path, has_id, open: None, is_uncertain: true }
+    pub(super) fn new(path: PathBuf, has_id: bool, rotation: Option<Rotation>) -> Self {
+        let packing = Arc::default();
+        Self { path, has_id, rotation, packing, open: None, is_uncertain: true }
     }
 
     /// Lines that are there are wanted again.
@@ -79,12 +108,13 @@ impl Writer {
         self.is_uncertain = false;
     }
 
-    /// Adds those lines that are not there yet, and syncs them.
-    pub(super) fn append(&mut self, lines: &[Line]) -> Result<(), FileError> {
+    /// Adds those lines that are not there yet, and syncs them. Returns what there is to pack, by a thread that has time.
+    pub(super) fn append(&mut self, lines: &[Line]) -> Result<Option<Packing>, FileError> {
         if lines.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let path = self.path.clone();
+        let packing = self.rotate()?;
         let open = self.open()?;
         let mut bytes = Vec::new();
         for line in self.missing(lines, &path)? {
@@ -98,7 +128,26 @@ impl Writer {
             // A part may be there; opening it again finds out which.
             self.open = None;
             FileError::Write { path, source }
-        })
+        })?;
+        Ok(packing)
+    }
+
+    /// Puts a full file aside. What an earlier run left unpacked is packed too.
+    fn rotate(&mut self) -> Result<Option<Packing>, FileError> {
+        let Some(rotation) = self.rotation else { return Ok(None) };
+        let is_full = self.open()?.metadata().is_ok_and(|file| file.len() >= rotation.max_bytes);
+        if !is_full && !self.is_uncertain {
+            return Ok(None);
+        }
+        let packing = Packing { rotation, path: self.path.clone(), lock: self.packing.clone() };
+        if is_full {
+            let _files = self.packing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.open = None;
+            rotation
+                .rotate(&self.path)
+                .map_err(|source| FileError::Rotate { path: self.path.clone(), source })?;
+        }
+        Ok(Some(packing))
     }
 
     /// What of these lines is not in the file.
