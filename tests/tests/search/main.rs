@@ -5,9 +5,12 @@
 
 mod access;
 mod backlog;
+mod documents;
 mod failover;
 mod kills;
 mod payloads;
 mod pipeline;
 mod refusals;
+mod retention;
+mod sink;
 mod rollover;
