@@ -58,6 +58,18 @@ impl Site {
 
     /// Starts a TLS client that is not ours, with this certificate and key, and gives it these bytes to send.
     fn client(&self, name: &str, certificate: &str, key: &str, bytes: &[u8]) -> Client {
+        self.client_of("-tls1_3", name, certificate, key, bytes)
+    }
+
+    /// The same with a version of TLS.
+    fn client_of(
+        &self,
+        version: &str,
+        name: &str,
+        certificate: &str,
+        key: &str,
+        bytes: &[u8],
+    ) -> Client {
         let dir = self.fleet.path(&format!("clients/{name}"));
         fs::create_dir_all(&dir).unwrap();
         let (input, output) = (dir.join("input"), dir.join("output"));
@@ -65,7 +77,7 @@ impl Site {
         fs::write(dir.join("client.crt"), certificate).unwrap();
         fs::write(dir.join("client.key"), key).unwrap();
         let child = Command::new("openssl")
-            .args(["s_client", "-quiet", "-tls1_3", "-connect", &self.fleet.master_address()])
+            .args(["s_client", "-quiet", version, "-connect", &self.fleet.master_address()])
             .args(["-cert", "client.crt", "-cert_chain", "client.crt", "-key", "client.key"])
             .current_dir(&dir)
             .stdin(File::open(input).unwrap())
@@ -78,10 +90,14 @@ impl Site {
 
     /// One with the identity that the station gave `liar-1`.
     fn liar(&self, name: &str, bytes: &[u8]) -> Client {
+        self.liar_of("-tls1_3", name, bytes)
+    }
+
+    fn liar_of(&self, version: &str, name: &str, bytes: &[u8]) -> Client {
         let pki = self.fleet.minion_dir("liar-1").join("pki");
         let certificate = fs::read_to_string(pki.join("idevid.crt")).unwrap();
         let key = fs::read_to_string(pki.join("idevid.key")).unwrap();
-        self.client(name, &certificate, &key, bytes)
+        self.client_of(version, name, &certificate, &key, bytes)
     }
 
     /// The station's CA, stolen.
@@ -225,6 +241,16 @@ fn a_plain_tcp_client_gets_no_zmtp_byte() {
     // The TLS layer may say `alert` before it closes; a greeting would begin with 0xff.
     let _ = stream.read_to_end(&mut answer);
     assert!(!answer.contains(&0xff), "{answer:?}");
+    site.honest_minion_is_served();
+}
+
+#[test]
+fn tunnels_speak_no_tls_1_2() {
+    // The same program speaks it to other people's servers.
+    let site = Site::new();
+    assert!(site.liar_of("-tls1_2", "old", &greeting()).cut_off("an old client").is_empty());
+    let errors = fs::read_to_string(site.fleet.path("clients/old/errors")).unwrap();
+    assert!(errors.contains("alert protocol version"), "{errors}");
     site.honest_minion_is_served();
 }
 
