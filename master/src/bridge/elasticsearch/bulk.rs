@@ -77,10 +77,14 @@ mod tests {
         let items = [item(json!({"open": true}), Form::Whole), item(Value::Null, Form::Text)];
         let stream = text(Layout::Stream, &items);
         let lines: Vec<_> = stream.lines().collect();
-        let action = r#"{"create":{"_index":"drover-events","_id":"00000000-0000-0000-0000-000000000000"}}"#;
+        let action =
+            r#"{"create":{"_index":"drover-events","_id":"00000000-0000-0000-0000-000000000000"}}"#;
         assert_eq!((lines.len(), lines[0], lines[2]), (4, action, action));
         assert!(lines[1].starts_with(r#"{"@timestamp":"2026-11-23T02:37:05.5Z","#), "{}", lines[1]);
         let daily = text(Layout::Daily, &items);
-        assert!(daily.starts_with(r#"{"create":{"_index":"drover-events-2026.11.23","_id""#), "{daily}");
+        assert!(
+            daily.starts_with(r#"{"create":{"_index":"drover-events-2026.11.23","_id""#),
+            "{daily}"
+        );
     }
 }

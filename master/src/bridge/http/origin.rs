@@ -74,7 +74,8 @@ impl Origin {
     #[must_use]
     pub fn shows_secrets(&self) -> bool {
         let host = &self.address.host;
-        let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let is_here =
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         !self.is_tls && !is_here
     }
 
