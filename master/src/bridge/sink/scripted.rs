@@ -78,7 +78,8 @@ impl Scripted {
             }
             match script.refuses {
                 Some((tag, also_text))
-                    if item.event.tag.as_str() == tag && (also_text || item.form == Form::Whole) =>
+                    if item.event.tag.as_str() == tag
+                        && (also_text || item.form == Form::Whole) =>
                 {
                     Verdict::Refused("not like this".into())
                 }
