@@ -13,7 +13,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::certificate::{Certificate, Unreadable};
 use crate::key::{KeyError, PrivateKey, PublicKey};
-use crate::name::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
+use crate::name::{FleetName, HardwareSerial, MasterName, MinionId, StationName};
 use crate::profile::Profile;
 #[cfg(feature = "token")]
 use crate::token::TokenKey;
@@ -240,16 +240,6 @@ impl Authority {
         now: Timestamp,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
         self.issue(&Profile::master(name), key, now)
-    }
-
-    /// Issues an operator's certificate. For the fleet CA.
-    pub fn issue_operator(
-        &self,
-        name: &OperatorName,
-        key: &impl PublicKeyData,
-        now: Timestamp,
-    ) -> Result<CertificateDer<'static>, AuthorityError> {
-        self.issue(&Profile::operator(name), key, now)
     }
 
     /// Issues a certificate of any profile, also one that this authority may not issue: who

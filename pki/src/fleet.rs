@@ -7,9 +7,10 @@ use jiff::Timestamp;
 
 use crate::authority::{Authority, AuthorityError};
 use crate::file::{self, Access, FileError};
+use crate::host::Host;
 use crate::key::{KeyError, PrivateKey};
 use crate::key_file::{KeyFileError, read_authority};
-use crate::name::{FleetName, MasterName, OperatorName};
+use crate::name::{FleetName, MasterName, OperatorName, ServiceName};
 use crate::new_key::{NewKey, NewKeyError};
 use crate::passphrase::PassphraseSource;
 use crate::pem_text::encode_certificates;
@@ -205,20 +206,67 @@ impl FleetDirectory {
         out: &Path,
         now: Timestamp,
     ) -> Result<(), FleetError> {
-        let (certificate, key_path) = (out.join("operator.crt"), out.join("operator.key"));
+        let wanted = Wanted { what: "an operator", file: "operator", out };
+        self.create_leaf(&wanted, &Profile::operator(operator), passphrase, now)
+    }
+
+    /// Makes a certificate and a key for a server that is not Drover's: `NAME.crt`, `NAME.key` and `root.crt`.
+    pub fn create_server(
+        &self,
+        name: &ServiceName,
+        hosts: Vec<Host>,
+        passphrase: &PassphraseSource,
+        out: &Path,
+        now: Timestamp,
+    ) -> Result<(), FleetError> {
+        let wanted = Wanted { what: "a server of that name", file: name.as_str(), out };
+        self.create_leaf(&wanted, &Profile::server(name, hosts), passphrase, now)
+    }
+
+    /// Makes a certificate and a key for a client of such a server: `NAME.crt`, `NAME.key` and `root.crt`.
+    pub fn create_client(
+        &self,
+        name: &ServiceName,
+        passphrase: &PassphraseSource,
+        out: &Path,
+        now: Timestamp,
+    ) -> Result<(), FleetError> {
+        let wanted = Wanted { what: "a client of that name", file: name.as_str(), out };
+        self.create_leaf(&wanted, &Profile::client(name), passphrase, now)
+    }
+
+    fn create_leaf(
+        &self,
+        wanted: &Wanted<'_>,
+        profile: &Profile,
+        passphrase: &PassphraseSource,
+        now: Timestamp,
+    ) -> Result<(), FleetError> {
+        let Wanted { what, file: name, out } = wanted;
+        let certificate = out.join(format!("{name}.crt"));
+        let key_path = out.join(format!("{name}.key"));
         if certificate.exists() || key_path.exists() {
-            return Err(FleetError::Exists { what: "an operator", path: out.to_owned() });
+            return Err(FleetError::Exists { what, path: out.to_path_buf() });
         }
         let fleet_ca = self.fleet_ca(passphrase)?;
         let root = file::read_certificates(&self.master_dir().join("root.crt"))?;
         let key = PrivateKey::generate()?;
-        let leaf = fleet_ca.issue_operator(operator, &key, now)?;
+        let leaf = fleet_ca.issue(profile, &key, now)?;
         file::create_private_directory(out)?;
         write_key(&key_path, &key)?;
         let text = encode_certificates(&root);
         file::replace(&out.join("root.crt"), text.as_bytes(), Access::Public)?;
         Ok(write_certificates(&certificate, &[leaf, fleet_ca.der().clone()])?)
     }
+}
+
+/// A certificate of the fleet CA's with its key, and where they go.
+struct Wanted<'a> {
+    /// For people.
+    what: &'static str,
+    /// The files' name.
+    file: &'a str,
+    out: &'a Path,
 }
 
 pub(crate) fn write_authority(

@@ -45,6 +45,7 @@ pub use authority::{Authority, AuthorityKey};
 pub use fingerprint::{Fingerprint, KeyDigest};
 pub use key::{PrivateKey, PublicKey};
 pub use name::{
-    FleetName, HardwareSerial, MasterName, MinionId, NameError, OperatorName, StationName,
+    FleetName, HardwareSerial, MasterName, MinionId, NameError, OperatorName, ServiceName,
+    StationName,
 };
 pub use profile::Profile;

@@ -185,6 +185,10 @@ name! {
     OperatorName, "operator name", parse_name
 }
 name! {
+    /// The name of something that is not Drover's and has a certificate of the fleet's, in the grammar of [`MinionId`].
+    ServiceName, "name", parse_name
+}
+name! {
     /// An enrolment station's name, in the grammar of [`MinionId`].
     StationName, "station name", parse_name
 }

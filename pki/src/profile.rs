@@ -13,7 +13,9 @@ use rustls_pki_types::UnixTime;
 
 use crate::certificate::{Certificate, NO_EXPIRY, Purposes};
 use crate::host::Host;
-use crate::name::{FleetName, HardwareSerial, MasterName, MinionId, OperatorName, StationName};
+use crate::name::{
+    FleetName, HardwareSerial, MasterName, MinionId, OperatorName, ServiceName, StationName,
+};
 use crate::urn::DroverUrn;
 
 /// How far validity starts before the time of issue, for peers whose clocks run behind.
@@ -180,14 +182,28 @@ impl Profile {
     /// The certificate of an EST server (RFC 7030 §3.3.1), which is found by its host names and
     /// addresses. It has no `urn:drover:` name, so it is no master to any minion.
     pub fn est_server(hosts: Vec<Host>, validity: Duration) -> Self {
-        let common_name = Some("Drover EST".to_owned());
+        Self::foreign("Drover EST", hosts, Purposes::SERVER, Validity::For(validity))
+    }
+
+    /// The certificate of a server that is not Drover's, such as a broker, for a year. Without a `urn:drover:` name it is
+    /// nobody to a minion or a master.
+    pub fn server(name: &ServiceName, hosts: Vec<Host>) -> Self {
+        Self::foreign(name.as_str(), hosts, Purposes::SERVER, Validity::For(YEAR))
+    }
+
+    /// The certificate of such a server's client, for a year.
+    pub fn client(name: &ServiceName) -> Self {
+        Self::foreign(name.as_str(), Vec::new(), Purposes::CLIENT, Validity::For(YEAR))
+    }
+
+    fn foreign(name: &str, hosts: Vec<Host>, purposes: Purposes, validity: Validity) -> Self {
         Self {
-            subject: Subject { common_name, ..Subject::default() },
+            subject: Subject { common_name: Some(name.to_owned()), ..Subject::default() },
             uris: Vec::new(),
             hosts,
-            purposes: Some(Purposes::SERVER),
+            purposes: Some(purposes),
             role: Role::Leaf,
-            validity: Validity::For(validity),
+            validity,
         }
     }
 

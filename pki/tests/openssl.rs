@@ -51,6 +51,11 @@ fn openssl_accepts_every_chain() {
     verify(path, "sslclient", "device/pki/idevid.crt");
     verify(path, "sslclient", "ann/operator.crt");
     verify(path, "sslserver", "fleet/master/master.crt");
+    let server = ["server", "--fleet", "fleet", "--name", "broker", "--dns", "broker.example"];
+    enrol(path, &[&server[..], &["--ip", "127.0.0.1", "--out", "broker"]].concat());
+    enrol(path, &["client", "--fleet", "fleet", "--name", "bridge", "--out", "broker"]);
+    verify(path, "sslserver", "broker/broker.crt");
+    verify(path, "sslclient", "broker/bridge.crt");
     let root = ["verify", "-x509_strict", "-CAfile", "fleet/root/root.crt"];
     let authorities = ["fleet/root/root.crt", "fleet/master/fleet-ca.crt", "line-1/ca.crt"];
     openssl(path, &[&root[..], &authorities].concat());

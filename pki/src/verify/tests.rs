@@ -373,11 +373,19 @@ fn roots_are_authorities_and_may_be_several() {
 }
 
 #[test]
-fn an_est_server_is_no_master() {
+fn servers_and_clients_that_are_not_drovers_are_nobody() {
     let fleet = fleet();
-    let hosts = vec!["est.example".parse().unwrap(), "127.0.0.1".parse().unwrap()];
-    let leaf = issue(&fleet.fleet_ca, &Profile::est_server(hosts, DAY));
+    let hosts = || vec!["est.example".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+    let name = "broker".parse().unwrap();
     let chain = [fleet.fleet_ca.der().clone()];
-    let refusal = verify_master(&fleet.anchors, &leaf, &chain, unix(NOW)).unwrap_err();
+    for profile in [Profile::est_server(hosts(), DAY), Profile::server(&name, hosts())] {
+        let leaf = issue(&fleet.fleet_ca, &profile);
+        let refusal = verify_master(&fleet.anchors, &leaf, &chain, unix(NOW)).unwrap_err();
+        assert!(matches!(refusal, CertificateError::NoName { .. }), "{refusal}");
+    }
+    let leaf = issue(&fleet.fleet_ca, &Profile::client(&name));
+    let refusal = verify_minion(&fleet.anchors, &leaf, &chain, unix(NOW)).unwrap_err();
+    assert!(matches!(refusal, CertificateError::NoName { .. }), "{refusal}");
+    let refusal = verify_operator(&fleet.anchors, &leaf, &chain, unix(NOW)).unwrap_err();
     assert!(matches!(refusal, CertificateError::NoName { .. }), "{refusal}");
 }

@@ -1,5 +1,6 @@
 //! The command line, and the help that teaches it.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -7,9 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use drover_pki::assembly::{
     GrainName, GrainNameError, GrainValue, GrainValueError, MasterAddress, Settings,
 };
+use drover_pki::host::Host;
 use drover_pki::ledger::{Actor, Reason};
 use drover_pki::passphrase::PassphraseArguments;
-use drover_pki::{HardwareSerial, MinionId, OperatorName};
+use drover_pki::{HardwareSerial, MinionId, OperatorName, ServiceName};
 use nix::unistd::Uid;
 
 use crate::failure::Failure;
@@ -70,6 +72,10 @@ pub(crate) enum Verb {
     Crl(ledger::Crl),
     /// Make an operator's certificate
     Operator(Operator),
+    /// Make the certificate of a server that is not Drover's, such as a broker
+    Server(Server),
+    /// Make the certificate of a client of such a server
+    Client(Client),
     /// Make a new root for the fleet, or a list of its roots without an old one
     RotateRoot(RotateRoot),
     /// Certify a new fleet CA by the master's signing request
@@ -208,6 +214,51 @@ pub(crate) struct Operator {
     /// The operator's name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: OperatorName,
+    /// Where the files go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArguments,
+}
+
+/// Makes NAME.crt, NAME.key and root.crt in OUT, with the fleet CA: for an MQTT broker, Elasticsearch, Logstash. Valid for
+/// a year. To minions and masters it is nobody.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  drover-enrol server --fleet fleet --name broker --dns broker.example --ip 10.0.0.2 --out broker")]
+pub(crate) struct Server {
+    /// The fleet's directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fleet: PathBuf,
+    /// What the files are called, and its common name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: ServiceName,
+    /// A name by which clients find it; may be given several times
+    #[arg(long, value_name = "NAME", required_unless_present = "ip")]
+    pub(crate) dns: Vec<Host>,
+    /// An address by which clients find it; may be given several times
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) ip: Vec<IpAddr>,
+    /// Where the files go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArguments,
+}
+
+/// Makes NAME.crt, NAME.key and root.crt in OUT, with the fleet CA: for a bridge, or a program that logs in to such a
+/// server. Valid for a year. To minions and masters it is nobody.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  drover-enrol client --fleet fleet --name drover-bridge --out bridge"
+)]
+pub(crate) struct Client {
+    /// The fleet's directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fleet: PathBuf,
+    /// What the files are called, and its common name: by which a broker may know it. No device may have it as its id
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: ServiceName,
     /// Where the files go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,

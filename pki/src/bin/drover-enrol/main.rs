@@ -10,12 +10,13 @@ use clap::{CommandFactory, Parser};
 use drover_pki::PublicKey;
 use drover_pki::file;
 use drover_pki::fleet::FleetDirectory;
+use drover_pki::host::Host;
 use drover_pki::ledger::{Ledger, RefusalKind};
 use drover_pki::passphrase::PassphraseArguments;
 use drover_pki::station::{IssueRequest, KeySource, Station};
 use jiff::{SignedDuration, Timestamp};
 
-use arguments::{Arguments, Issue, Manifest, Operator, Verb};
+use arguments::{Arguments, Client, Issue, Manifest, Operator, Server, Verb};
 use failure::Failure;
 
 mod arguments;
@@ -68,6 +69,8 @@ fn run(verb: Verb, now: Timestamp) -> Result<(), Failure> {
         Verb::Revoke(arguments) => ledger::revoke(arguments, now),
         Verb::Crl(arguments) => ledger::crl(arguments, now),
         Verb::Operator(arguments) => operator(&arguments, now),
+        Verb::Server(arguments) => server(arguments, now),
+        Verb::Client(arguments) => client(&arguments, now),
         Verb::RotateRoot(arguments) => rotation::rotate_root(&arguments, now),
         Verb::Certify(arguments) => rotation::certify(&arguments, now),
         Verb::FollowRoots(arguments) => rotation::follow_roots(&arguments),
@@ -192,6 +195,19 @@ fn operator(arguments: &Operator, now: Timestamp) -> Result<(), Failure> {
         arguments.name,
         arguments.out.display()
     ))
+}
+
+fn server(arguments: Server, now: Timestamp) -> Result<(), Failure> {
+    let Server { fleet, name, dns, ip, out, passphrase } = arguments;
+    let hosts = dns.into_iter().chain(ip.into_iter().map(Host::Address)).collect();
+    FleetDirectory::new(&fleet).create_server(&name, hosts, &passphrase.source(), &out, now)?;
+    print(&format!("made the server `{name}` in {}, valid for a year\n", out.display()))
+}
+
+fn client(arguments: &Client, now: Timestamp) -> Result<(), Failure> {
+    let Client { fleet, name, out, passphrase } = arguments;
+    FleetDirectory::new(fleet).create_client(name, &passphrase.source(), out, now)?;
+    print(&format!("made the client `{name}` in {}, valid for a year\n", out.display()))
 }
 
 /// Prints a result. A reader that went away is a failure that the caller should see.
