@@ -133,7 +133,7 @@ fn fill<W: Write>(
     mut copy: Copy,
     sources: &Sources,
 ) -> Result<Ending, MakeError> {
-    while let Some(part) = copy.next()? {
+    while let Some(part) = copy.next_part()? {
         archive.store(&part)?;
     }
     let ending = Ending {

@@ -216,7 +216,7 @@ fn as_json(file: &Path, summary: &Summary) -> Value {
 }
 
 fn report(printer: &Printer, file: &Path, summary: &Summary) -> Result<Outcome, Failure> {
-    printer.print(&as_json(file, summary), Format::Table, |value, style| text(value, style))?;
+    printer.print(&as_json(file, summary), Format::Table, text)?;
     Ok(Outcome::Success)
 }
 

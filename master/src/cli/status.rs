@@ -77,20 +77,17 @@ fn text(status: &Value, style: Style) -> String {
             status["jobs"]["active"], status["jobs"]["pending"]
         ),
     );
-    row(
-        "reactor",
-        match &status["reactor"] {
-            Value::Null => "no rules".to_owned(),
-            reactor => behind(&reactor["lag"]),
-        },
-    );
+    let reactor = status["reactor"].as_object().map(|reactor| behind(&reactor["lag"]));
+    row("reactor", reactor.unwrap_or_else(|| "no rules".to_owned()));
     for (name, bridge) in status["bridges"].as_object().into_iter().flatten() {
         row("bridge", format!("{name}: {}, {}", cell(&bridge["state"]), behind(&bridge["lag"])));
     }
     for certificate in status["certificates"].as_array().into_iter().flatten() {
-        let end = match &certificate["not_after"] {
-            Value::Null => "does not end".to_owned(),
-            end => format!("until {}, {} days", time(end), certificate["days"]),
+        let end = &certificate["not_after"];
+        let end = if end.is_null() {
+            "does not end".to_owned()
+        } else {
+            format!("until {}, {} days", time(end), certificate["days"])
         };
         row("certificate", format!("{}: {end}", cell(&certificate["name"])));
     }

@@ -7,7 +7,7 @@ use drover_proto::job::JobState;
 /// Numbers about jobs; the hub writes them.
 #[derive(Debug, Default)]
 pub struct Tally {
-    ended: [AtomicU64; Tally::ENDS.len()],
+    ended: [AtomicU64; Self::ENDS.len()],
     active: AtomicUsize,
     pending: AtomicUsize,
 }

@@ -53,6 +53,7 @@ pub(super) fn of(status: &Status) -> Vec<Problem> {
     }
     for (name, bridge) in &status.bridges {
         if let Some(message) = bridge.complaint() {
+            let message = format!("bridge `{name}`: {message}");
             add(Severity::Down, format!("bridge/{name}"), message);
         }
     }

@@ -190,7 +190,7 @@ impl Copy {
     ///
     /// # Errors
     /// See [`CopyError`].
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, CopyError> {
+    pub fn next_part(&mut self) -> Result<Option<Vec<u8>>, CopyError> {
         let mut part = Vec::new();
         if let Phase::Reading(from) = &self.phase {
             match self.read(&from.clone(), &mut part)? {

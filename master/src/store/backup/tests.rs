@@ -42,7 +42,7 @@ async fn all(store: &Store) -> Vec<Event> {
 async fn take(mut copy: Copy) -> (Vec<Vec<u8>>, u64) {
     let taking = move || {
         let mut parts = Vec::new();
-        while let Some(part) = copy.next().unwrap() {
+        while let Some(part) = copy.next_part().unwrap() {
             parts.push(part);
         }
         (parts, copy.last_seq().unwrap())
@@ -158,7 +158,7 @@ async fn a_copy_that_nobody_takes_fails_and_the_writer_goes_on() {
     }
     let failed = tokio::task::spawn_blocking(move || {
         loop {
-            match copy.next() {
+            match copy.next_part() {
                 Ok(Some(_)) => {}
                 Ok(None) => panic!("it is not whole"),
                 Err(error) => break error,
