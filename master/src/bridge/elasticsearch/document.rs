@@ -1,8 +1,6 @@
 //! An event as a document: the fixed fields of the Elastic Common Schema and our own, which [`super::template`] maps. Pure,
 //! and written straight to the request's body. `docs/bridges/elasticsearch.md` lists the fields.
 
-use std::borrow::Cow;
-
 use drover_proto::event::Event;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
@@ -155,9 +153,8 @@ impl Documents {
 }
 
 /// Whether the message is the payload's own, whole.
-fn is_same(message: &Cow<'_, str>, data: &Map<String, Value>) -> bool {
-    matches!(message, Cow::Borrowed(_))
-        && data.get("message").and_then(Value::as_str).is_some_and(|own| own == message)
+fn is_same(message: &str, data: &Map<String, Value>) -> bool {
+    data.get("message").and_then(Value::as_str) == Some(message)
 }
 
 /// When it happened, as far as that is known.

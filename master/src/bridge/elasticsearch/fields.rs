@@ -18,10 +18,17 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 /// The typed fields of a bridge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TypedFields {
-    /// For each glob on tags, the paths within the payload.
-    globs: Vec<(String, Vec<(Vec<String>, FieldType)>)>,
+    /// For each glob on tags, what is typed.
+    globs: Vec<(String, Vec<TypedPath>)>,
     /// All of them, by their names.
     types: BTreeMap<String, FieldType>,
+}
+
+/// A path within a payload, and the type of what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct TypedPath {
+    path: Vec<String>,
+    kind: FieldType,
 }
 
 /// What a server makes of a value.
@@ -79,7 +86,7 @@ impl TypedFields {
                 if *fields.types.entry(name.key.clone()).or_insert(kind) != kind {
                     return Err(CONFLICT);
                 }
-                paths.push((path, kind));
+                paths.push(TypedPath { path, kind });
             }
             fields.globs.push((glob.key.clone(), paths));
         }
@@ -119,7 +126,7 @@ impl TypedFields {
             if !event.tag.matches(glob) {
                 continue;
             }
-            for (path, kind) in paths {
+            for TypedPath { path, kind } in paths {
                 typed.add(&event.data, path, *kind);
             }
         }
@@ -182,7 +189,11 @@ impl FieldType {
                 let known = items.iter().filter(|item| !item.is_null());
                 known.map(|item| self.fit_one(item)).collect::<Option<Vec<_>>>().map(Value::from)
             }
-            one => self.fit_one(one),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => self.fit_one(value),
         }
     }
 

@@ -154,7 +154,7 @@ impl Resolved {
                     names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
                 }
                 Value::String(name) => vec![name.clone()],
-                _ => Vec::new(),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
             }
         });
         Self { stream: backing, is_taken: has_name("indices") || has_name("aliases") }

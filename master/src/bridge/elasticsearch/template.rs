@@ -83,9 +83,9 @@ impl Additions {
     /// With the place of what cannot be used.
     pub(super) fn read(settings: &mut Settings<'_>) -> Result<Self, Diagnostic> {
         let names = |node: &Node| texts(node).map_err(|_| "a list of grains' names");
-        let map = |node: &Node| match node.to_value() {
-            Value::Object(map) => Ok(map),
-            _ => Err("a map of settings of an index, such as `{index.lifecycle.name: drover}`"),
+        let map = |node: &Node| {
+            let map = node.to_value().as_object().cloned();
+            map.ok_or("a map of settings of an index, such as `{index.lifecycle.name: drover}`")
         };
         let copies = |node: &Node| {
             let copies = node.to_value().as_u64().filter(|copies| *copies <= 100);
