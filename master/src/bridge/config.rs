@@ -7,7 +7,9 @@ use drover_states::{
     yaml::{Data, Node},
 };
 
-use super::{feed::Limits, filter::Filter, sample::Sample, sink::Sink};
+use super::{
+    credentials::without_secrets, feed::Limits, filter::Filter, sample::Sample, sink::Sink,
+};
 use crate::config::Section;
 
 /// The longest name.
@@ -44,7 +46,8 @@ pub fn read(section: &Section) -> Result<Vec<Bridge>, Diagnostic> {
     };
     let mut bridges: Vec<Bridge> = Vec::new();
     for item in items {
-        let bridge = bridge(section, item).map_err(|wrong| section.in_file(wrong))?;
+        let bridge = bridge(section, item);
+        let bridge = bridge.map_err(|wrong| section.in_file(without_secrets(wrong)))?;
         if bridges.iter().any(|other| other.name == bridge.name) {
             let message = format!("two bridges have the name `{}`", bridge.name);
             return Err(section

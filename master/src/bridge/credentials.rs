@@ -122,6 +122,25 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A complaint about a bridge whose line of the file is shown only as far as no secret can stand in it.
+#[must_use]
+pub(super) fn without_secrets(mut wrong: Diagnostic) -> Diagnostic {
+    // Also of keys that are misspelt: these are the ones that are complained of.
+    const SECRET: [&str; 7] = ["pas", "api", "bearer", "token", "secret", "url", "header"];
+    let Some(line) = &wrong.shown else { return wrong };
+    let value = |key: &str| {
+        let at = line.find(key)?;
+        Some(at + line[at..].find(':')? + 1)
+    };
+    let keys = SECRET.iter().filter_map(|key| value(key));
+    // A user and a password within an address.
+    let address = line.find("://").map(|at| at + 3).filter(|at| line[*at..].contains('@'));
+    if let Some(end) = keys.chain(address).min() {
+        wrong.shown = Some(format!("{} …", &line[..end]).into());
+    }
+    wrong
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +173,20 @@ mod tests {
             fs::write(&path, wrong).unwrap();
             secret.handle_refused();
             assert!(matches!(secret.text(), Err(SecretError::Empty { .. })), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_shows_no_secret_of_its_line() {
+        for (line, shown) in [
+            ("  - {name: a, password: hunter2, x: y}", "  - {name: a, password: …"),
+            ("  pasword: hunter2", "  pasword: …"),
+            ("hosts: ['https://u:hunter2@a']", "hosts: ['https:// …"),
+            ("- {url: 'https://hooks.example/hunter2'}", "- {url: …"),
+            ("- {name: a, x: y}", "- {name: a, x: y}"),
+        ] {
+            let wrong = without_secrets(Diagnostic::new("x").at(line, 1, Some(1)));
+            assert_eq!(wrong.shown.as_deref(), Some(shown));
         }
     }
 

@@ -51,7 +51,11 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Result<WebhookSink, Diagnosti
         Some("xml") => Ok("application/xml"),
         Some(_) | None => Err("`json`, `text`, `form` or `xml`"),
     })?;
-    let headers = settings.map("headers", headers)?.unwrap_or_default();
+    let headers = settings.map("headers", headers).map_err(|mut wrong| {
+        // The line may have the value of one.
+        wrong.shown = None;
+        wrong
+    })?;
     let is_batch = settings.flag("batch")?.unwrap_or(false);
     if is_batch && (form == Some(Form::Slack) || !matches!(kind, None | Some(JSON))) {
         return Err(settings.wrong("`batch: true` makes a JSON array, and this is no part of one"));
@@ -59,7 +63,7 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Result<WebhookSink, Diagnosti
     Ok(WebhookSink {
         url,
         method: method.unwrap_or(Method::POST),
-        headers,
+        headers: headers.unwrap_or_default(),
         kind: kind.unwrap_or(JSON),
         form: form.unwrap_or(Form::Shaped),
         shape: Shape::read(settings)?,
