@@ -11,6 +11,7 @@ use std::{
 use drover_proto::event::Event;
 use serde_json::{Map, Value};
 
+mod entry;
 mod limits;
 mod weight;
 
@@ -19,6 +20,7 @@ use super::{
     sink::{Failure, Form, Item, Verdict},
     throttle::Throttle,
 };
+use entry::{Entry, Flight, Origin, Trouble};
 use weight::weight;
 
 pub use limits::{Limits, Settings};
@@ -88,38 +90,6 @@ pub struct Feed {
     /// Bytes of all that is held.
     bytes: usize,
     retries: u64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    item: Item,
-    origin: Origin,
-    weight: usize,
-    has_flown: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// The log, behind the cursor.
-    Log,
-    /// A dead letter that is tried again.
-    Letter,
-    /// The log, before the cursor was set back: it comes again, and this time does not count.
-    Rewound,
-}
-
-#[derive(Debug)]
-struct Flight {
-    entries: Vec<Entry>,
-    /// Whether it left in trouble, as the one that tries whether it is over.
-    is_probe: bool,
-}
-
-/// The sink as a whole does not take events.
-#[derive(Debug, Clone, Copy)]
-struct Trouble {
-    until: Instant,
-    is_denied: bool,
 }
 
 impl Feed {

@@ -154,7 +154,8 @@ impl Ledger {
         if self.saving.is_some() {
             return None;
         }
-        let due = self.behind_since.map(|since| since + UNHURRIED);
-        due.max(self.not_before)
+        let since = self.behind_since?;
+        let due = if self.is_urgent { since } else { since + UNHURRIED };
+        Some(self.not_before.map_or(due, |not_before| due.max(not_before)))
     }
 }
