@@ -10,7 +10,7 @@ use tokio::{
 
 /// A server that answers each request by `answer`; one that is empty ends the connection. Gives the requests too.
 pub(in crate::bridge) async fn answering(
-    mut answer: impl FnMut(&str) -> Vec<u8> + Clone + Send + 'static,
+    answer: impl FnMut(&str) -> Vec<u8> + Clone + Send + 'static,
 ) -> (SocketAddr, mpsc::Receiver<String>) {
     serving(move |mut tcp, seen| {
         let mut answer = answer.clone();
