@@ -102,6 +102,12 @@ impl Mosquitto {
         self.port
     }
 
+    /// What it has written to its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("mosquitto.log")).unwrap_or_default()
+    }
+
     /// Starts `mosquitto_sub` with these options; each message it gets is a line in its log: `TOPIC PAYLOAD`.
     #[must_use]
     pub fn subscribe(&self, name: &str, options: &[&str]) -> Daemon {

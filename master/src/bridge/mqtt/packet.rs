@@ -245,8 +245,7 @@ impl Message {
     /// Writes its packet; the id counts with QoS 1 alone.
     pub(super) fn write(&self, version: Version, id: u16, out: &mut Vec<u8>) {
         let qos = u8::from(self.qos == Qos::AtLeastOnce);
-        let flags =
-            u8::from(self.is_again && qos == 1) << 3 | qos << 1 | u8::from(self.is_retained);
+        let flags = sum(&[(self.is_again && qos == 1, 8), (qos == 1, 2), (self.is_retained, 1)]);
         let mut head = Vec::with_capacity(self.topic.len() + 8);
         put_text(&mut head, &self.topic);
         if qos == 1 {
@@ -255,7 +254,7 @@ impl Message {
         if version == Version::V5 {
             head.push(0);
         }
-        out.push(3 << 4 | flags);
+        out.push((3 << 4) | flags);
         put_length(out, head.len() + self.payload.len());
         out.extend(head);
         out.extend_from_slice(&self.payload);
@@ -268,13 +267,14 @@ impl Connect<'_> {
         let mut content = Vec::new();
         put_text(&mut content, "MQTT");
         content.push(if version == Version::V5 { 5 } else { 4 });
-        content.push(
-            u8::from(self.username.is_some()) << 7
-                | u8::from(self.password.is_some()) << 6
-                // A will is sent with QoS 1.
-                | u8::from(self.will.is_some()) * 0b1100
-                | u8::from(self.is_clean) << 1,
-        );
+        let flags = [
+            (self.username.is_some(), 0x80),
+            (self.password.is_some(), 0x40),
+            // It is sent with QoS 1.
+            (self.will.is_some(), 0x0c),
+            (self.is_clean, 0x02),
+        ];
+        content.push(sum(&flags));
         content.extend(self.keep_alive.to_be_bytes());
         if version == Version::V5 {
             let mut properties = Vec::new();
@@ -317,7 +317,7 @@ pub(super) fn write_subscribe<'a>(
         put_text(&mut content, filter);
         content.push(u8::from(qos == Qos::AtLeastOnce));
     }
-    put_packet(out, 8 << 4 | 2, &content);
+    put_packet(out, (8 << 4) | 2, &content);
 }
 
 /// Writes a PUBACK (3.4) that says that we have it.
@@ -333,6 +333,11 @@ pub(super) fn write_pingreq(out: &mut Vec<u8>) {
 /// Writes a DISCONNECT (3.14): the broker then sends no will.
 pub(super) fn write_disconnect(out: &mut Vec<u8>) {
     put_packet(out, 14 << 4, &[]);
+}
+
+/// The flags that are set.
+fn sum(flags: &[(bool, u8)]) -> u8 {
+    flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum()
 }
 
 fn put_packet(out: &mut Vec<u8>, first: u8, content: &[u8]) {
