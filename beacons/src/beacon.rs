@@ -6,6 +6,7 @@ mod journald;
 mod load;
 mod logfile;
 mod memusage;
+mod temperature;
 
 use std::{
     cell::Cell,
@@ -25,10 +26,12 @@ pub(crate) enum Beacon {
     Load(load::Load),
     Logfile(Box<logfile::Logfile>),
     Memusage(memusage::Memusage),
+    Temperature(temperature::Temperature),
 }
 
 /// The names of all beacons, as the configuration and the tags give them.
-pub(crate) const NAMES: &[&str] = &["diskusage", "journald", "load", "log", "logfile", "memusage"];
+pub(crate) const NAMES: &[&str] =
+    &["diskusage", "journald", "load", "log", "logfile", "memusage", "temperature"];
 
 impl Beacon {
     /// Makes the beacon `kind` from its options.
@@ -44,6 +47,7 @@ impl Beacon {
                 logfile::Logfile::configure(options).map(|beacon| Self::Logfile(Box::new(beacon)))
             }
             "memusage" => memusage::Memusage::configure(options).map(Self::Memusage),
+            "temperature" => temperature::Temperature::configure(options).map(Self::Temperature),
             _ => Err(ConfigError::UnknownBeacon { name: kind.to_owned(), known: NAMES }),
         }
     }
@@ -53,7 +57,7 @@ impl Beacon {
         match self {
             Self::Diskusage(beacon) => beacon.check(name),
             Self::Logfile(beacon) => beacon.check(name),
-            Self::Journald(_) | Self::Load(_) | Self::Memusage(_) => Ok(()),
+            Self::Journald(_) | Self::Load(_) | Self::Memusage(_) | Self::Temperature(_) => Ok(()),
         }
     }
 
@@ -62,7 +66,7 @@ impl Beacon {
     pub(crate) fn is_log(&self) -> bool {
         match self {
             Self::Journald(_) | Self::Logfile(_) => true,
-            Self::Diskusage(_) | Self::Load(_) | Self::Memusage(_) => false,
+            Self::Diskusage(_) | Self::Load(_) | Self::Memusage(_) | Self::Temperature(_) => false,
         }
     }
 
@@ -79,6 +83,7 @@ impl Beacon {
             Self::Load(beacon) => beacon.look(system, look, readings),
             Self::Logfile(beacon) => beacon.look(look, readings),
             Self::Memusage(beacon) => beacon.look(system, look, readings),
+            Self::Temperature(beacon) => beacon.look(system, look, readings),
         }
     }
 }

@@ -15,4 +15,4 @@ mod system;
 pub use config::ConfigError;
 pub use schedule::{BeaconEvent, BeaconSchedule};
 pub use system::linux::Linux;
-pub use system::{DiskSpace, Memory, Mount, System, SystemError};
+pub use system::{DiskSpace, Memory, Mount, Sensor, System, SystemError};

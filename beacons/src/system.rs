@@ -17,6 +17,21 @@ pub trait System {
 
     /// The space on the file system mounted at `point`.
     fn disk_space(&self, point: &str) -> Result<DiskSpace, SystemError>;
+
+    /// The sensors that the kernel watches for too much warmth, each name once.
+    fn thermal_zones(&self) -> Result<Vec<Sensor>, SystemError>;
+
+    /// What a sensor measures, in degrees Celsius.
+    fn temperature(&self, sensor: &Sensor) -> Result<f64, SystemError>;
+}
+
+/// A sensor of temperature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sensor {
+    /// What it is called, such as `cpu-thermal`.
+    pub name: String,
+    /// The file that has its thousandths of a degree.
+    pub path: PathBuf,
 }
 
 /// Main memory, in any one unit.
@@ -96,6 +111,16 @@ pub enum SystemError {
     DiskSpace {
         /// Where it is mounted.
         point: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A sensor does not tell its temperature.
+    #[error("failed to read the temperature of `{sensor}` from `{}`", path.display())]
+    Temperature {
+        /// Its name.
+        sensor: String,
+        /// Its file.
+        path: PathBuf,
         /// Why not.
         source: io::Error,
     },

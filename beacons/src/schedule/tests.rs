@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use super::*;
-use crate::system::{DiskSpace, Memory, Mount, SystemError};
+use crate::system::{DiskSpace, Memory, Mount, Sensor, SystemError};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -18,6 +18,8 @@ struct Fake {
     load: Cell<[f64; 3]>,
     memory_percent: Cell<u64>,
     disks: RefCell<Vec<(Mount, u64)>>,
+    /// By name; those that are switched off have none.
+    zones: RefCell<Vec<(&'static str, Option<f64>)>>,
     broken: Cell<bool>,
     asked: Cell<u32>,
 }
@@ -60,6 +62,21 @@ impl System for Fake {
         let disks = self.disks.borrow();
         let (_, used) = disks.iter().find(|(mount, _)| mount.point == point).unwrap();
         Ok(DiskSpace { used: *used, available: 100 - used })
+    }
+
+    fn thermal_zones(&self) -> Result<Vec<Sensor>, SystemError> {
+        let sensor = |(name, _): &(&str, _)| Sensor { name: (*name).into(), path: name.into() };
+        self.answer(self.zones.borrow().iter().map(sensor).collect())
+    }
+
+    fn temperature(&self, sensor: &Sensor) -> Result<f64, SystemError> {
+        let zones = self.zones.borrow();
+        let zone = zones.iter().find(|(name, _)| sensor.path.ends_with(name)).unwrap();
+        zone.1.ok_or_else(|| SystemError::Temperature {
+            sensor: sensor.name.clone(),
+            path: sensor.path.clone(),
+            source: io::Error::from(io::ErrorKind::Unsupported),
+        })
     }
 }
 
@@ -188,6 +205,40 @@ fn each_file_system_is_told_for_itself() {
 }
 
 #[test]
+fn every_thermal_zone_is_told_at_every_interval() {
+    let mut bench = Bench::new(json!({"temperature": [{"interval": 60}]}));
+    *bench.system.zones.borrow_mut() =
+        vec![("cpu", Some(51.2)), ("off", None), ("gpu", Some(48.0))];
+    let events = bench.run_to(MINUTE);
+    assert_eq!(events.len(), 4);
+    assert_eq!(events[0].1.path(), "temperature/");
+    assert_eq!(events[0].1.data, json!({"sensor": "cpu", "celsius": 51.2}));
+    assert_eq!(events[1].1.data, json!({"sensor": "gpu", "celsius": 48.0}));
+}
+
+#[test]
+fn a_sensor_is_told_when_it_leaves_its_limits() {
+    let sensors = json!({"board": "/sys/board", "case": "/sys/case"});
+    let config = json!({"temperature": [{"celsius": [-10, 80]}, {"sensors": sensors}]});
+    let mut bench = Bench::new(config);
+    *bench.system.zones.borrow_mut() = vec![("board", Some(80.0)), ("case", Some(-10.0))];
+    assert!(bench.run_to(MINUTE).is_empty());
+    *bench.system.zones.borrow_mut() = vec![("board", Some(80.1)), ("case", Some(-10.1))];
+    let events = bench.run_to(MINUTE * 2);
+    let told: Vec<_> = events.iter().map(|(_, event)| &event.data["sensor"]).collect();
+    assert_eq!(told, ["board", "case"]);
+    assert!(bench.run_to(MINUTE * 4).is_empty());
+}
+
+#[test]
+fn wrong_temperatures_and_sensors_are_refused() {
+    let refused = refusal(json!({"temperature": [{"celsius": "hot"}]}));
+    assert!(refused.contains("a temperature such as `80`"), "{refused}");
+    let refused = refusal(json!({"temperature": [{"sensors": {"board": "temp1_input"}}]}));
+    assert!(refused.contains("a map of names and files"), "{refused}");
+}
+
+#[test]
 fn remote_file_systems_are_asked_only_by_name() {
     let mut bench = Bench::new(json!({"diskusage": [{"/.*": "50%"}]}));
     bench.system.mount("/srv/nfs", "nfs4", 99);
@@ -310,7 +361,7 @@ fn unknown_names_offer_the_nearest() {
     assert_eq!(refusal(json!({"lod": []})), "unknown beacon `lod`, did you mean `load`?");
     assert_eq!(
         refusal(json!({"ps": []})),
-        "unknown beacon `ps`, known are `diskusage`, `journald`, `load`, `log`, `logfile`, `memusage`"
+        "unknown beacon `ps`, known are `diskusage`, `journald`, `load`, `log`, `logfile`, `memusage`, `temperature`"
     );
     assert_eq!(
         refusal(json!({"load": [{"intervall": 5}]})),

@@ -1,12 +1,13 @@
-//! The real machine: `/proc` and `statvfs`.
+//! The real machine: `/proc`, `/sys` and `statvfs`.
 
-use std::fs;
+use std::{fs, io, path::Path};
 
-use super::{DiskSpace, Memory, Mount, System, SystemError};
+use super::{DiskSpace, Memory, Mount, Sensor, System, SystemError};
 
 const LOADAVG: &str = "/proc/loadavg";
 const MEMINFO: &str = "/proc/meminfo";
 const MOUNTS: &str = "/proc/self/mounts";
+const THERMAL: &str = "/sys/class/thermal";
 
 /// The Linux machine that this process runs on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,6 +38,57 @@ impl System for Linux {
             available: space.f_bavail,
         })
     }
+
+    fn thermal_zones(&self) -> Result<Vec<Sensor>, SystemError> {
+        thermal_zones(Path::new(THERMAL))
+            .map_err(|source| SystemError::Read { path: THERMAL, source })
+    }
+
+    fn temperature(&self, sensor: &Sensor) -> Result<f64, SystemError> {
+        let read = || {
+            let text = fs::read_to_string(&sensor.path)?;
+            let wrong = || io::Error::new(io::ErrorKind::InvalidData, "not a number");
+            text.trim().parse().map_err(|_| wrong()).map(celsius)
+        };
+        read().map_err(|source| SystemError::Temperature {
+            sensor: sensor.name.clone(),
+            path: sensor.path.clone(),
+            source,
+        })
+    }
+}
+
+/// One decimal of thousandths of a degree.
+fn celsius(thousandths: i32) -> f64 {
+    (f64::from(thousandths) / 100.0).round() / 10.0
+}
+
+/// Reads `thermal_zone0/type` and so on. Where several zones have one type, the zone's number is added. A kernel without
+/// zones has no such directory.
+fn thermal_zones(directory: &Path) -> io::Result<Vec<Sensor>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut zones = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let file_name = path.file_name().and_then(|name| name.to_str());
+        let number = file_name.and_then(|name| name.strip_prefix("thermal_zone")?.parse().ok());
+        let Some(number): Option<u32> = number else { continue };
+        let kind = fs::read_to_string(path.join("type"));
+        let kind = kind.map_or_else(|_| "thermal_zone".to_owned(), |kind| kind.trim().to_owned());
+        zones.push((number, kind, path.join("temp")));
+    }
+    zones.sort_unstable();
+    let is_alone = |kind: &str| zones.iter().filter(|(_, other, _)| other == kind).count() == 1;
+    let name = |number: u32, kind: &str| {
+        if is_alone(kind) { kind.to_owned() } else { format!("{kind}-{number}") }
+    };
+    Ok(zones
+        .iter()
+        .map(|(number, kind, path)| Sensor { name: name(*number, kind), path: path.clone() })
+        .collect())
 }
 
 fn read(path: &'static str) -> Result<String, SystemError> {
@@ -131,6 +183,26 @@ mod tests {
         assert!(Linux.load_averages().unwrap().iter().all(|average| *average >= 0.0));
         assert!(Linux.mounts().unwrap().iter().any(|mount| mount.point == "/"));
         assert!((0.0..=100.0).contains(&Linux.disk_space("/").unwrap().percent_used()));
+    }
+
+    #[test]
+    fn thermal_zones_are_named_for_their_type() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(thermal_zones(&directory.path().join("none")).unwrap(), []);
+        for (zone, kind) in [(0, "cpu-thermal"), (1, "acpitz"), (10, "acpitz")] {
+            let zone = directory.path().join(format!("thermal_zone{zone}"));
+            fs::create_dir(&zone).unwrap();
+            fs::write(zone.join("type"), format!("{kind}\n")).unwrap();
+            fs::write(zone.join("temp"), "-51249\n").unwrap();
+        }
+        fs::create_dir(directory.path().join("cooling_device0")).unwrap();
+        let zones = thermal_zones(directory.path()).unwrap();
+        let names: Vec<_> = zones.iter().map(|zone| zone.name.as_str()).collect();
+        assert_eq!(names, ["cpu-thermal", "acpitz-1", "acpitz-10"]);
+        assert_eq!(Linux.temperature(&zones[0]).unwrap(), -51.2);
+        fs::write(&zones[0].path, "warm").unwrap();
+        let error = Linux.temperature(&zones[0]).unwrap_err().to_string();
+        assert!(error.starts_with("failed to read the temperature of `cpu-thermal`"), "{error}");
     }
 
     #[test]
