@@ -381,7 +381,8 @@ impl Body {
             let packer = GzEncoder::new(Vec::new(), Compression::fast());
             let mut packer = io::BufWriter::with_capacity(32 << 10, packer);
             write(&mut packer).expect(TAKES_ALL);
-            let packer = packer.into_inner().ok().expect(TAKES_ALL);
+            let packer =
+                packer.into_inner().map_err(io::IntoInnerError::into_error).expect(TAKES_ALL);
             packer.finish().expect(TAKES_ALL)
         } else {
             let mut bytes = Vec::new();

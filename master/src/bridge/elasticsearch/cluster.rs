@@ -316,10 +316,8 @@ impl Cluster {
 
     fn status(&self, host: usize, call: &Call, answer: &Answer) -> ElasticsearchError {
         let said = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
-        let reason = match &said["error"] {
-            Value::Null => answer.excerpt(),
-            error => answer::reason(error),
-        };
+        let error = &said["error"];
+        let reason = if error.is_null() { answer.excerpt() } else { answer::reason(error) };
         let (host, what, status) = (self.origin(host).clone(), what(call), answer.status);
         // Unlike every other 403 it says nothing of who we are.
         if said["error"]["type"] == "cluster_block_exception" {
