@@ -3,6 +3,7 @@
 
 CARGO ?= cargo
 ARGS ?=
+KILLS ?= 100
 SERVERS ?= elasticsearch-7 elasticsearch-8 elasticsearch-9 opensearch-2 opensearch-3
 export DROVER_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 
@@ -23,11 +24,14 @@ test: setup ## installs what the tests need and runs all of them
 test-servers: setup ## the bridge's tests against Elasticsearch 7, 8 and 9 and OpenSearch 2 and 3
 	tests/parts/search install $(SERVERS) >/dev/null
 	$(CARGO) build --locked --workspace --bins
-	DROVER_LONG=1 DROVER_SEARCH_KINDS="$(SERVERS)" $(CARGO) test --locked --package drover-tests --test search
+	for server in $(SERVERS); do \
+		DROVER_LONG=1 DROVER_SEARCH_KINDS="$$server" \
+			$(CARGO) test --locked --package drover-tests --test search || exit 1; \
+	done
 
-storm: setup ## kill -9 of master and search server 100 times under load, then every event is counted
+storm: setup ## kill -9 of master and search server 100 times (KILLS=1000) under load, then every event is counted
 	$(CARGO) build --locked --workspace --bins
-	DROVER_LONG=1 $(CARGO) test --locked --package drover-tests --test search storm -- --nocapture
+	DROVER_STORM=$(KILLS) $(CARGO) test --locked --package drover-tests --test search storm -- --nocapture
 
 check: ## formatting, lints and documentation, as the tests' recipe does before the tests
 	$(CARGO) fmt --all --check

@@ -124,7 +124,8 @@ fn a_bad_line_loses_answers_or_answers_itself() {
     proxy.turn(Line::Html);
     assert!(curl(&[&proxy.url()]).stdout.contains("Please log in"));
     proxy.turn(Line::LosesAnswers);
-    assert_eq!(curl(&[&proxy.url()]).stdout, "");
+    assert_eq!(curl(&[&proxy.url()]).stdout, "ok");
+    assert_eq!(curl(&["--data", "x", &proxy.url()]).stdout, "");
     assert_eq!(proxy.lost(), 1);
     proxy.turn(Line::Closes);
     assert_ne!(curl(&[&proxy.url()]).status, 0);

@@ -3,7 +3,10 @@
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -15,7 +18,8 @@ pub enum Line {
     Good,
     /// Passes each piece of an answer on after this time.
     Slow(Duration),
-    /// Passes requests on, and closes the connection when the answer comes: what was asked is done, and nobody is told.
+    /// Passes requests on, and closes the connection when the answer to a POST comes: what was asked is done, and nobody
+    /// is told.
     LosesAnswers,
     /// Closes connections at once.
     Closes,
@@ -93,72 +97,84 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A client's connection, and the one to the server that belongs to it.
+struct Connection {
+    client: TcpStream,
+    server: TcpStream,
+    /// Whether the last request was a POST.
+    is_post: AtomicBool,
+    state: Arc<Mutex<State>>,
+}
+
 fn accept(listener: &TcpListener, upstream: u16, shared: &Arc<Mutex<State>>) {
     for client in listener.incoming().flatten() {
-        if lock(shared).is_over {
+        let mut state = lock(shared);
+        if state.is_over {
             return;
         }
         // A server that is away is a closed connection here.
         let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)) else { continue };
-        let mut state = lock(shared);
         state.open.retain(|stream| stream.peer_addr().is_ok());
-        state
-            .open
-            .extend([&client, &server].into_iter().filter_map(|stream| stream.try_clone().ok()));
+        let copies = [&client, &server].into_iter().filter_map(|stream| stream.try_clone().ok());
+        state.open.extend(copies);
         drop(state);
-        let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else {
-            continue;
-        };
         let state = Arc::clone(shared);
-        thread::spawn(move || ended(requests(&client, &server, &state), &client, &server));
-        let state = Arc::clone(shared);
-        thread::spawn(move || {
-            ended(answers(&server_too, &client_too, &state), &client_too, &server_too);
-        });
+        let connection = Connection { client, server, is_post: AtomicBool::new(false), state };
+        let forth = Arc::new(connection);
+        let back = Arc::clone(&forth);
+        thread::spawn(move || forth.end_after(forth.requests()));
+        thread::spawn(move || back.end_after(back.answers()));
     }
 }
 
-/// Either way ends both.
-fn ended(_: io::Result<()>, client: &TcpStream, server: &TcpStream) {
-    let _ = client.shutdown(Shutdown::Both);
-    let _ = server.shutdown(Shutdown::Both);
-}
+impl Connection {
+    /// Either way ends both.
+    fn end_after(&self, _: io::Result<()>) {
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.server.shutdown(Shutdown::Both);
+    }
 
-fn requests(
-    mut client: &TcpStream,
-    mut server: &TcpStream,
-    state: &Mutex<State>,
-) -> io::Result<()> {
-    let mut piece = vec![0; 64 << 10];
-    loop {
-        let length = client.read(&mut piece)?;
-        let line = lock(state).line;
-        match line {
-            _ if length == 0 => return Ok(()),
-            Line::Closes => return Ok(()),
-            Line::Html => return client.write_all(PAGE),
-            Line::Good | Line::Slow(_) | Line::LosesAnswers => {
-                server.write_all(&piece[..length])?
+    fn line(&self) -> Line {
+        lock(&self.state).line
+    }
+
+    fn requests(&self) -> io::Result<()> {
+        let (mut client, mut server) = (&self.client, &self.server);
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let length = client.read(&mut piece)?;
+            let piece = &piece[..length];
+            // A client that waits for each answer begins its requests with a piece.
+            match piece {
+                [b'P', b'O', b'S', b'T', b' ', ..] => self.is_post.store(true, Ordering::Relaxed),
+                [b'G', b'E', b'T', b' ', ..] => self.is_post.store(false, Ordering::Relaxed),
+                _ => {}
+            }
+            match self.line() {
+                _ if length == 0 => return Ok(()),
+                Line::Closes => return Ok(()),
+                Line::Html => return client.write_all(PAGE),
+                Line::Good | Line::Slow(_) | Line::LosesAnswers => server.write_all(piece)?,
             }
         }
     }
-}
 
-fn answers(mut server: &TcpStream, mut client: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
-    let mut piece = vec![0; 64 << 10];
-    loop {
-        let length = server.read(&mut piece)?;
-        let line = lock(state).line;
-        match line {
-            _ if length == 0 => return Ok(()),
-            Line::LosesAnswers => {
-                lock(state).lost += 1;
-                return Ok(());
+    fn answers(&self) -> io::Result<()> {
+        let (mut client, mut server) = (&self.client, &self.server);
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let length = server.read(&mut piece)?;
+            match self.line() {
+                _ if length == 0 => return Ok(()),
+                Line::LosesAnswers if self.is_post.load(Ordering::Relaxed) => {
+                    lock(&self.state).lost += 1;
+                    return Ok(());
+                }
+                Line::Closes | Line::Html => return Ok(()),
+                Line::Good | Line::LosesAnswers => {}
+                Line::Slow(pause) => thread::sleep(pause),
             }
-            Line::Closes | Line::Html => return Ok(()),
-            Line::Good => {}
-            Line::Slow(pause) => thread::sleep(pause),
+            client.write_all(&piece[..length])?;
         }
-        client.write_all(&piece[..length])?;
     }
 }

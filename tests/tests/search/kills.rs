@@ -1,4 +1,5 @@
-//! SIGKILL under load, of the master, of the server, of both: afterwards every event is there, once.
+//! SIGKILL under load, of the master, of the server, of both: afterwards every event is there, once. `DROVER_STORM` says
+//! how many times.
 
 use drover_tests::{
     local_bus::Program,
@@ -6,7 +7,7 @@ use drover_tests::{
 };
 use serde_json::json;
 
-use super::pipeline::{Pipeline, is_long};
+use super::pipeline::Pipeline;
 
 /// Events that are sent before each kill.
 const BURST: u64 = 300;
@@ -17,7 +18,7 @@ fn a_storm_of_kills_loses_no_event_and_stores_none_twice() {
 }
 
 fn storm(server: &Server) {
-    let rounds = if is_long() { 100 } else { 6 };
+    let rounds = std::env::var("DROVER_STORM").map_or(6, |rounds| rounds.parse().unwrap());
     let mut pipeline = Pipeline::started(&[server.url()], "storm", ", batch_events: 50");
     for round in 0..rounds {
         let mut program = pipeline.program();

@@ -12,5 +12,5 @@ mod payloads;
 mod pipeline;
 mod refusals;
 mod retention;
-mod sink;
 mod rollover;
+mod sink;

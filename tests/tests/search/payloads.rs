@@ -14,6 +14,10 @@ use super::pipeline::{ARRIVAL, Pipeline};
 
 const MINION: &str = "rfid-1";
 
+fn packed_value(value: &Value) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).unwrap()
+}
+
 /// MessagePack that no JSON library writes, by name.
 fn packed() -> Vec<(&'static str, Vec<u8>)> {
     let map = |value: &[u8]| [&[0x81, 0xa1, b'v'], value].concat();
@@ -83,14 +87,26 @@ fn a_hostile_payload_arrives_or_is_a_dead_letter_and_the_next_event_goes_on() {
         let mut pipeline = Pipeline::new(&[server.url()], "hostile", ", batch_delay: 50ms");
         pipeline.fleet.enrol(MINION, &[]);
         pipeline.fleet.bring_up(&[MINION]);
-        let mut device = Program::connect(&pipeline.fleet.path("minions/rfid-1/run/events.ipc"));
+        // The bus cuts off a program that sends what is too large, so each payload has a program of its own.
+        let bus = pipeline.fleet.path("minions/rfid-1/run/events.ipc");
+        let mut programs = Vec::new();
+        let mut push = |name: &str, data: Vec<u8>| {
+            let mut program = Program::connect(&bus);
+            program.send_raw(name.as_bytes(), data);
+            programs.push(program);
+        };
         for (name, bytes) in packed() {
-            device.send_raw(format!("hostile/{name}").as_bytes(), bytes);
+            push(&format!("hostile/{name}"), bytes);
         }
         for (name, value) in values() {
-            device.send(&format!("hostile/{name}"), &value);
+            push(&format!("hostile/{name}"), packed_value(&value));
         }
-        device.send("the/last", &json!({}));
+        let taken =
+            ["bin", "not-utf8", "nested-50", "long-200k", "id", "dots", "year-9999", "wide"];
+        for name in taken {
+            let _ = pipeline.fleet.wait_events(&format!("drover/app/rfid-1/hostile/{name}"), 1);
+        }
+        push("the/last", packed_value(&json!({})));
         let _ = pipeline.fleet.wait_events("drover/app/rfid-1/the/last", 1);
         // What the bus refuses on the device is counted there; whatever the master has is dealt with.
         send_through_the_api(&pipeline);
