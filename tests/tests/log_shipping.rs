@@ -1,5 +1,7 @@
 //! Logs on a device's RAM disk reach the master: each line once, in order, through rotation and a master that dies.
 
+#![allow(clippy::unwrap_used, reason = "a scenario that cannot be set up has failed")]
+
 use std::{
     fs::{self, File},
     io::Write,
