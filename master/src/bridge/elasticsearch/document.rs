@@ -15,7 +15,7 @@ pub(super) use shape::label_name;
 use self::{
     facts::Parts,
     payload::{Marks, Payload},
-    shape::{Data, Document, Drover, Ecs, EventFields, Host, Labels, User},
+    shape::{Agent, Data, Document, Drover, Ecs, EventFields, Host, Labels, User},
 };
 use super::fields::{Typed, TypedFields};
 use crate::bridge::sink::{Form, Item};
@@ -124,6 +124,7 @@ impl Documents {
             log: facts.log.as_ref(),
             process: facts.process.as_ref(),
             user: facts.user.map(|name| User { name }),
+            agent: facts.agent_version.map(|version| Agent { version }),
             tags: TAGS,
             ecs: Ecs { version: ECS },
             drover: Drover {

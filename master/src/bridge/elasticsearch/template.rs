@@ -163,6 +163,7 @@ impl Additions {
                 }},
                 "process": {"properties": {"pid": {"type": "long"}, "name": keyword()}},
                 "user": {"properties": {"name": keyword()}},
+                "agent": {"properties": {"version": keyword()}},
                 "tags": keyword(),
                 "ecs": {"properties": {"version": keyword()}},
                 "drover": {"properties": {

@@ -175,6 +175,8 @@ pub(super) struct Facts<'a> {
     /// In nanoseconds.
     pub(super) duration: Option<i64>,
     pub(super) user: Option<&'a str>,
+    /// Of the agent that a minion came with.
+    pub(super) agent_version: Option<&'a str>,
     pub(super) jid: Option<&'a str>,
     pub(super) fun: Option<&'a str>,
     pub(super) retcode: Option<i64>,
@@ -209,6 +211,7 @@ pub(super) fn facts<'a>(
         outcome: None,
         duration: None,
         user: None,
+        agent_version: None,
         jid: None,
         fun: None,
         retcode: None,
@@ -234,6 +237,7 @@ pub(super) fn facts<'a>(
         facts.count = reader.integer("count");
     }
     match parts.space {
+        "minion" if parts.action() == "start" => facts.agent_version = reader.text("version"),
         "job" => {
             facts.jid = Some(parts.about);
             facts.fun = reader.text("fun");
@@ -356,7 +360,7 @@ fn metrics<'a>(reader: &mut Reader<'a>, parts: &Parts<'a>) -> Option<Metrics<'a>
         reader.taken.push("diskusage");
         metrics.disk = Some(Used { mount: reader.text("mount"), used_percent });
     }
-    if parts.rest.split('/').any(|part| part == "temperature")
+    if (is_beacon || parts.rest.split('/').any(|part| part == "temperature"))
         && let Some(celsius) = reader.seen("celsius")
     {
         reader.taken.push("celsius");

@@ -28,6 +28,8 @@ pub(super) struct Document<'a> {
     pub(super) process: Option<&'a Process<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<User<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent: Option<Agent<'a>>,
     pub(super) tags: [&'static str; 1],
     pub(super) ecs: Ecs,
     pub(super) drover: Drover<'a>,
@@ -60,6 +62,11 @@ pub(super) struct Host<'a> {
 #[derive(Serialize)]
 pub(super) struct User<'a> {
     pub(super) name: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Agent<'a> {
+    pub(super) version: &'a str,
 }
 
 #[derive(Serialize)]

@@ -134,6 +134,12 @@ fn the_numbers_of_beacons_have_types() {
     let disk =
         document("drover/beacon/rfid-1/diskusage/", json!({"mount": "/", "diskusage": 85.2}));
     assert_eq!(disk["drover"]["metrics"], json!({"disk": {"mount": "/", "used_percent": 85.2}}));
+    let hot =
+        document("drover/beacon/rfid-1/board/", json!({"celsius": 80.5, "sensor": "cpu-thermal"}));
+    assert_eq!(
+        hot["drover"]["metrics"],
+        json!({"temperature": {"sensor": "cpu-thermal", "celsius": 80.5}})
+    );
     let warm = document("drover/app/rfid-1/temperature", json!({"celsius": 51, "sensor": "cpu"}));
     assert_eq!(
         warm["drover"]["metrics"],
@@ -167,6 +173,15 @@ fn a_line_of_a_log_is_the_message() {
     assert_eq!(entry["drover"]["data"], json!({"systemd": {"unit": "ssh.service"}}));
     let other = document("drover/app/rfid-1/log", json!({"message": 7, "log": {"who": "else"}}));
     assert_eq!(other["drover"]["data"], json!({"message": 7, "log": {"who": "else"}}));
+}
+
+#[test]
+fn a_minion_that_connects_tells_its_agents_version() {
+    let start = document("drover/minion/rfid-1/start", json!({"version": "0.1.0", "boot": "b"}));
+    assert_eq!(start["agent"], json!({"version": "0.1.0"}));
+    assert_eq!(start["drover"]["data"], json!({"boot": "b"}));
+    let other = document("drover/app/rfid-1/start", json!({"version": "0.1.0"}));
+    assert!(other.get("agent").is_none());
 }
 
 #[test]
