@@ -232,30 +232,37 @@ fn a_wrong_password_pauses_the_bridge_until_its_file_has_the_right_one() {
         run(Path::new("/usr/bin/mosquitto_passwd"), &["-b", "-c", passwords, "drover", "right"])
             .ok();
     let more = format!("allow_anonymous false\npassword_file {passwords}\n");
-    for version in VERSIONS {
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "wrong\n").expect("it is writable");
+    let start = |version| {
         let broker = Mosquitto::start(dir.path().join(version), None, &more);
-        let secret = dir.path().join("secret");
-        std::fs::write(&secret, "wrong\n").expect("it is writable");
         let keys = format!(
             "version: '{version}', username: drover, password_file: {}, filter: 'shop/*'",
             secret.display()
         );
         let fleet = fleet(&url(&broker), &keys);
         let _ = fleet.drover(&["events", "send", "shop/open"]).ok();
-        let status = |state: &str| {
-            wait::until_some(
-                &format!("the bridge is {state}"),
-                PATIENCE * 2,
-                || {
-                    let status: Value = fleet.json(&["bridge", "status"]);
-                    (status["mq"]["state"] == state).then_some(status)
-                },
-                || fleet.logs(),
-            )
-        };
-        let said = status("paused").to_string();
+        (broker, fleet)
+    };
+    // Both wait at once: a bridge that is refused tries again every half minute.
+    let running = VERSIONS.map(start);
+    let status = |fleet: &Fleet, state: &str| {
+        wait::until_some(
+            &format!("the bridge is {state}"),
+            PATIENCE * 2,
+            || {
+                let status: Value = fleet.json(&["bridge", "status"]);
+                (status["mq"]["state"] == state).then_some(status)
+            },
+            || fleet.logs(),
+        )
+    };
+    for (_, fleet) in &running {
+        let said = status(fleet, "paused").to_string();
         assert!(said.contains("not authorized") || said.contains("bad user name"), "{said}");
-        std::fs::write(&secret, "right\n").expect("it is writable");
-        let _ = status("up");
+    }
+    std::fs::write(&secret, "right\n").expect("it is writable");
+    for (_, fleet) in &running {
+        let _ = status(fleet, "up");
     }
 }
