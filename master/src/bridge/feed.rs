@@ -345,7 +345,11 @@ impl Feed {
                     let refused = vec![Verdict::Refused(reason.to_owned()); flight.entries.len()];
                     return self.handle_verdicts(id, refused, now);
                 }
-                let Some(flight) = self.flights.remove(&id) else { return };
+                let Some(mut flight) = self.flights.remove(&id) else { return };
+                // Some servers end the connection amid what is too large: others had it all when the line was cut.
+                for entry in &mut flight.entries {
+                    entry.item.is_retry = true;
+                }
                 self.most = self.most.min(flight.entries.len() / 2);
                 self.clean = 0;
                 self.put_back(flight.entries, now);

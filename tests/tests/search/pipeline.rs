@@ -120,7 +120,7 @@ impl Pipeline {
                 ARRIVAL,
                 || {
                     let (missing, twice) = self.compare(server, &kept);
-                    assert!(twice.is_empty(), "there twice: {twice:?}");
+                    assert!(twice.is_empty(), "there twice: {}", self.places(server, &twice));
                     missing.is_empty().then_some(())
                 },
                 || self.complaint(server, &kept),
@@ -156,6 +156,16 @@ impl Pipeline {
         let mut seen = BTreeSet::new();
         let twice = ids.iter().filter(|id| !seen.insert(id.as_str())).cloned().collect();
         (kept.iter().filter(|(id, _)| !seen.contains(id.as_str())).collect(), twice)
+    }
+
+    /// Where these documents lie: the index, the number and the tag of each.
+    fn places(&self, server: &Server, ids: &[String]) -> String {
+        let hits = server.documents(&self.pattern(), &json!({"terms": {"_id": ids}}));
+        let place = |hit: &Value| {
+            let event = &hit["_source"]["drover"];
+            format!("{} {} {}\n", hit["_index"], event["seq"], event["tag"])
+        };
+        hits.iter().map(place).collect()
     }
 
     fn complaint(&self, server: &Server, kept: &BTreeMap<String, String>) -> String {
