@@ -147,6 +147,25 @@ mod tests {
     }
 
     #[test]
+    fn the_packaged_example_is_read_also_with_everything_that_is_commented_out() {
+        let example = include_str!("../../../packaging/etc/master.yml");
+        assert!(Config::parse(example, Path::new("/etc/drover")).unwrap().bridges.is_none());
+        // A key begins in lower case, and what belongs to it is indented; sentences do neither.
+        let is_key = |line: &str| {
+            line.starts_with("  ")
+                || line.split_once(": ").is_some_and(|(key, _)| !key.contains(' '))
+                || line == "bridges:"
+        };
+        let lines = example.lines().map(|line| match line.strip_prefix("# ") {
+            Some(key) if is_key(key) => key,
+            Some(_) | None => line,
+        });
+        let bridges = bridges(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+        let kinds: Vec<_> = bridges.iter().map(|bridge| bridge.sink.kind()).collect();
+        assert_eq!(kinds, ["file", "elasticsearch", "webhook"]);
+    }
+
+    #[test]
     fn what_cannot_be_used_is_refused_with_its_place() {
         let soap = wrong("bridges: [{name: a, type: soap}]\n");
         assert!(soap.starts_with("/x/master.yml:1:11: there is no bridge type `soap`"), "{soap}");
