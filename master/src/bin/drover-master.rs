@@ -11,6 +11,13 @@ use drover_master::{
 use drover_pki::passphrase::PassphraseArguments;
 use tracing_subscriber::EnvFilter;
 
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  drover backup --check master.backup                           is it whole?
+  runuser -u drover -- drover-master -c /etc/drover restore master.backup
+
+It says what it cannot know: devices that were revoked since the backup have to be revoked again.";
+
 /// Drover's master: minions connect to it, operators drive it with `drover`.
 #[derive(Parser)]
 #[command(name = "drover-master", version)]
@@ -33,6 +40,7 @@ enum Verb {
     /// Make this master what it was when `drover backup` took FILE; the master must not run
     ///
     /// All of FILE is verified before anything changes. Where there is no master.yml, it takes the backup's.
+    #[command(after_help = RESTORE_EXAMPLES)]
     Restore {
         /// The backup
         file: PathBuf,

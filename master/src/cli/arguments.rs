@@ -15,6 +15,7 @@ use super::value;
 use crate::config::DEFAULT_DIRECTORY;
 
 use backup::{BACKUP_EXAMPLES, STATUS_EXIT};
+use bridge::BRIDGE_EXAMPLES;
 
 pub(super) use backup::BackupArguments;
 pub(super) use bridge::{BridgeVerb, DeadLettersVerb, Letters};
@@ -294,6 +295,7 @@ pub(super) enum Verb {
         verb: StateVerb,
     },
     /// Where events go: status, test, pause, replay, dead letters
+    #[command(after_help = BRIDGE_EXAMPLES)]
     Bridge {
         #[command(subcommand)]
         verb: BridgeVerb,
@@ -363,7 +365,7 @@ pub(super) struct EventFilter {
     /// Only events of these minions; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub(super) minion: Vec<String>,
-    /// Only events of minions with this grain now; where given several times, with all of them
+    /// Only events of minions with this grain now; where given several times, with all of these
     #[arg(short = 'G', long, value_name = "KEY=GLOB")]
     pub(super) grain: Vec<String>,
     /// Only events since then: a day or time (UTC), a duration ago (15m), or a sequence number

@@ -12,7 +12,7 @@ Examples:
   drover backup master.backup                     while the master runs
   drover backup - | zstd > master.backup.zst      to somewhere else
   drover backup --check master.backup             is it whole? needs no master
-  drover-master -c /etc/drover restore master.backup";
+  drover-master -c /etc/drover restore master.backup     the master must not run";
 
 pub(in crate::cli) const STATUS_EXIT: &str = "\
 Exit status: 0 nothing is down; 1 something is down (the store, a bridge, a certificate), or the
@@ -20,7 +20,7 @@ master does not answer.";
 
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct BackupArguments {
-    /// Where to, mode 0600; `-` for standard output
+    /// Where to (mode 0600), `-` for standard output; with --check, the file to verify
     pub(in crate::cli) file: PathBuf,
     /// Overwrite the file if it is there
     #[arg(long, conflicts_with = "check")]

@@ -2,6 +2,15 @@
 
 use clap::{Args, Subcommand};
 
+pub(in crate::cli) const BRIDGE_EXAMPLES: &str = "\
+Examples:
+  drover bridge status                            how far each is behind, and why
+  drover bridge test elk                          does the receiver take an event?
+  drover bridge dead-letters show elk 48211       what it refused, with the reason
+  drover bridge replay elk --since 2h             send the last two hours again
+
+Bridges are set up in master.yml (`bridges:`) and begin with the master.";
+
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum BridgeVerb {
     /// Where each bridge stands, and what holds it up
@@ -9,12 +18,12 @@ pub(in crate::cli) enum BridgeVerb {
         /// This bridge; without, all
         bridge: Option<String>,
     },
-    /// Send one event that is made for it, and say what came back
+    /// Send one test event, and say what came back
     Test {
         /// The bridge
         bridge: String,
     },
-    /// Send again what the log has since then
+    /// Send again what the log has from a number or a time on
     Replay {
         /// The bridge
         bridge: String,
@@ -47,12 +56,12 @@ pub(in crate::cli) enum BridgeVerb {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum DeadLettersVerb {
-    /// Which there are
+    /// Their ids, tags and reasons, oldest first
     List {
         /// Of this bridge; without, of all
         bridge: Option<String>,
     },
-    /// One with its event, as it would be sent
+    /// One of them, with its event
     Show {
         /// The bridge
         bridge: String,
