@@ -14,10 +14,10 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::{
-    backup::{self, BackupError, File, Member, Place, Summary},
+    backup::{self, BackupError, Ending, File, Member, Place, Summary},
     clock::Now,
     config::Config,
-    store::{Previous, RestoreStoreError, Restoring, StartError},
+    store::{self, Previous, RestoreStoreError, Restoring, StartError},
 };
 
 mod directory;
@@ -134,7 +134,8 @@ impl Restore {
         // Locked from here on, so that no master starts on what is about to go.
         let previous = if is_empty { None } else { Some(Previous::open(&config.data_dir)?) };
         let building = Building::begin(&config.data_dir, &config.pki_dir, now, self.force)?;
-        let seq = self.build(&building, &summary, now)?;
+        let newest = previous.as_ref().and_then(Previous::last_seq);
+        let seq = self.build(&building, &summary, newest, now)?;
         if let (false, Some(file)) = (has_config, &from_backup) {
             directory::write(&config_file, &file.content, file.mode, None)?;
         }
@@ -165,6 +166,7 @@ impl Restore {
         &self,
         building: &Building,
         summary: &Summary,
+        previous: Option<u64>,
         now: Timestamp,
     ) -> Result<u64, RestoreError> {
         let mut store = Restoring::begin(building.path())?;
@@ -181,7 +183,9 @@ impl Restore {
             "last_seq": summary.ending.last_seq,
         });
         let tag = "drover/master/restored".parse().expect("a tag of letters");
-        Ok(store.finish(NewEvent::new(tag, None, data), now)?)
+        let Ending { last_seq, finished } = summary.ending;
+        let given = store::given(last_seq, finished, previous, now);
+        Ok(store.finish(NewEvent::new(tag, None, data), given, now)?)
     }
 
     fn read(

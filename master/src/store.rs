@@ -51,7 +51,7 @@ pub use entry::{
 pub use error::{OpenError, PutError, ReadError, StoreError};
 pub use gaps::Missing;
 pub use log::Damaged;
-pub use restored::{DirectoryLock, Previous, RestoreStoreError, Restoring, SKIPPED, Since};
+pub use restored::{DirectoryLock, Previous, RestoreStoreError, Restoring, Since, given};
 pub use retention::Retention;
 pub use state::StoreState;
 pub use usage::{Lag, Usage, UsageError};

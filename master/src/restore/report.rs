@@ -5,10 +5,7 @@ use std::{fmt, path::PathBuf};
 use jiff::Timestamp;
 
 use super::pki::PkiReport;
-use crate::{
-    backup::Summary,
-    store::{SKIPPED, Since},
-};
+use crate::{backup::Summary, store::Since};
 
 /// Changes that are named one by one.
 const NAMED: usize = 20;
@@ -45,7 +42,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  the next event is {}: {SKIPPED} numbers are left out, so that none is given twice",
+            "  its first event is {}: the numbers before it are left out, so that none is given twice",
             self.seq
         )?;
         if let Some(aside) = &self.aside {

@@ -19,9 +19,10 @@ use super::{
     writer,
 };
 
-/// Seqs that a restored store leaves out. What was appended after the backup had numbers too, and nobody knows how many:
-/// none of them is given a second time.
-pub const SKIPPED: u64 = 1_000_000;
+/// Seqs that a restored store leaves out at least.
+const LEFT_OUT: u64 = 1_000_000;
+/// And for each millisecond since the backup: more than a store ever took.
+const MOST_A_MILLISECOND: u64 = 250;
 
 /// Events that are read at once.
 const CHUNK: usize = 512;
@@ -41,6 +42,16 @@ pub enum RestoreStoreError {
     /// The copy is broken.
     #[error(transparent)]
     Broken(#[from] BrokenCopy),
+}
+
+/// The newest seq that may have been given by anybody who went on from a copy that was taken `taken`, with `last` as its newest
+/// event. What was appended since had numbers too, and nobody knows how many: none of them is given a second time, not even
+/// where the same copy is restored again. `previous` is the newest event of the store that the restored one replaces.
+#[must_use]
+pub fn given(last: u64, taken: Timestamp, previous: Option<u64>, now: Timestamp) -> u64 {
+    let since = u64::try_from(now.duration_since(taken).as_millis()).unwrap_or(0);
+    let most = last.saturating_add(since.saturating_mul(MOST_A_MILLISECOND));
+    most.max(previous.unwrap_or(0)).saturating_add(LEFT_OUT)
 }
 
 /// A store that is being made from a copy, in a directory of its own.
@@ -65,18 +76,25 @@ impl Restoring {
         Ok(self.engine.apply(&backup::decode(part)?)?)
     }
 
-    /// Appends the event that tells of it, after [`SKIPPED`] seqs that are given to nobody, and puts all on the disk.
+    /// Appends the event that tells of it, after seqs up to `given` that are given to nobody, and puts all on the disk.
     /// Returns the event's seq.
     ///
     /// # Errors
     /// When the engine fails.
-    pub fn finish(self, told: NewEvent, now: Timestamp) -> Result<u64, RestoreStoreError> {
+    pub fn finish(
+        self,
+        told: NewEvent,
+        given: u64,
+        now: Timestamp,
+    ) -> Result<u64, RestoreStoreError> {
         let (last, offset) = super::end_of_log(&self.engine)?;
-        let seq = last + SKIPPED + 1;
+        let seq = last.max(given) + 1;
         let mut chunk = Chunk::new(seq);
         chunk.push(&writer::numbered(told, seq, log::to_microsecond(now)));
         let event = Change { key: keys::event(seq), value: Some(chunk.close(offset)) };
-        self.engine.apply(&[Gaps::change(last + 1, seq - 1), event])?;
+        let gap = (last < given).then(|| Gaps::change(last + 1, given));
+        let changes: Vec<_> = gap.into_iter().chain([event]).collect();
+        self.engine.apply(&changes)?;
         self.engine.flush()?;
         Ok(seq)
     }
@@ -132,6 +150,12 @@ impl Previous {
         }
     }
 
+    /// Its newest event, where it can be read.
+    #[must_use]
+    pub fn last_seq(&self) -> Option<u64> {
+        super::end_of_log(self.engine.as_ref()?).ok().map(|(last, _)| last)
+    }
+
     /// What it has after this event; `None` where it cannot be read.
     #[must_use]
     pub fn since(&self, seq: u64) -> Option<Since> {
@@ -152,8 +176,44 @@ impl Previous {
 /// Changes of who may connect.
 fn change(event: &Event) -> Option<String> {
     let tag = event.tag.as_str();
-    let what = tag.strip_prefix("drover/key/").or_else(|| tag.strip_prefix("drover/station/"))?;
-    let (name, what) = what.rsplit_once('/')?;
-    matches!(what, "revoked" | "rejected" | "deleted" | "accepted" | "retiring")
-        .then(|| format!("{name} was {what}"))
+    let of = |part| tag.strip_prefix(part);
+    let what =
+        of("drover/key/").or_else(|| of("drover/station/")).or_else(|| of("drover/authority/"));
+    let (name, what) = what?.rsplit_once('/')?;
+    matches!(
+        what,
+        "revoked" | "rejected" | "deleted" | "accepted" | "retiring" | "added" | "dropped"
+    )
+    .then(|| format!("{name} was {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn no_number_is_given_twice_however_much_happened_since_the_backup() {
+        /// Far more than any store took so far.
+        const A_SECOND: u64 = 200_000;
+        for days in [0, 1, 30, 365] {
+            let seconds = days * 86_400 + 10;
+            let newest = 500 + u64::try_from(seconds).unwrap() * A_SECOND;
+            let first = given(500, at(0), None, at(seconds));
+            assert!(first > newest, "{days} days");
+            // The same backup again, after as much once more.
+            assert!(given(500, at(0), None, at(2 * seconds)) > first + newest, "{days} days");
+        }
+    }
+
+    #[test]
+    fn what_the_old_store_says_counts_where_the_clock_does_not() {
+        let wrong_clock = at(-1_000_000);
+        assert_eq!(given(500, at(0), None, wrong_clock), 500 + LEFT_OUT);
+        assert_eq!(given(500, at(0), Some(7_000_000), wrong_clock), 7_000_000 + LEFT_OUT);
+        assert_eq!(given(500, at(0), Some(400), at(0)), 500 + LEFT_OUT);
+    }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    super::{Batch, Previous, Restoring, Retention, SKIPPED, Since},
+    super::{Batch, Previous, Restoring, Retention, Since},
     *,
 };
 
@@ -50,7 +50,10 @@ async fn take(mut copy: Copy) -> (Vec<Vec<u8>>, u64) {
     tokio::task::spawn_blocking(taking).await.unwrap()
 }
 
-fn restore(parts: &[Vec<u8>]) -> (tempfile::TempDir, u64) {
+/// Numbers that a restore leaves out here.
+const SKIPPED: u64 = 1_000_000;
+
+fn restore(parts: &[Vec<u8>], last: u64) -> (tempfile::TempDir, u64) {
     let mut check = CopyCheck::default();
     let directory = tempfile::tempdir().unwrap();
     let mut restoring = Restoring::begin(directory.path()).unwrap();
@@ -60,7 +63,7 @@ fn restore(parts: &[Vec<u8>]) -> (tempfile::TempDir, u64) {
     }
     check.finish().unwrap();
     let told = NewEvent::new("drover/master/restored".parse().unwrap(), None, json!({}));
-    let seq = restoring.finish(told, Timestamp::UNIX_EPOCH).unwrap();
+    let seq = restoring.finish(told, last + SKIPPED, Timestamp::UNIX_EPOCH).unwrap();
     (directory, seq)
 }
 
@@ -76,7 +79,7 @@ async fn a_copy_of_a_quiet_store_is_that_store() {
     store.set_cursor("last", 5).await.unwrap();
     let (parts, last) = take(store.copy().await.unwrap()).await;
     assert_eq!(last, 3_000);
-    let (copied, seq) = restore(&parts);
+    let (copied, seq) = restore(&parts, last);
     assert_eq!(seq, last + SKIPPED + 1);
 
     let again = open_again(copied.path()).await;
@@ -132,7 +135,7 @@ async fn a_copy_of_a_store_that_is_written_to_is_the_store_at_one_moment() {
     }
     let (parts, last) = taking.await.unwrap();
     assert!(copied > 0, "something was written meanwhile");
-    let (restored, _) = restore(&parts);
+    let (restored, _) = restore(&parts, last);
     let again = open_again(restored.path()).await;
     let events = all(&again).await;
     assert_eq!(events.len() as u64, last + 1, "every event up to the end, and the one that tells");
@@ -202,7 +205,13 @@ fn a_damaged_part_is_refused_and_no_panic() {
 async fn what_a_store_has_since_is_told_before_it_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
-    for tag in ["site/a", "drover/key/rfid-2/revoked", "drover/key/rfid-3/renewed", "site/b"] {
+    for tag in [
+        "site/a",
+        "drover/key/rfid-2/revoked",
+        "drover/key/rfid-3/renewed",
+        "drover/authority/fleet-ca-2/added",
+        "site/b",
+    ] {
         store.append(event(tag, 0)).await.unwrap();
     }
     assert!(Previous::open(directory.path()).is_err(), "a master runs on it");
@@ -213,7 +222,8 @@ async fn what_a_store_has_since_is_told_before_it_is_replaced() {
             Err(_) => tokio::task::yield_now().await,
         }
     };
-    let changes = vec!["rfid-2 was revoked".to_owned()];
-    assert_eq!(previous.since(1), Some(Since { events: 3, changes }));
+    assert_eq!(previous.last_seq(), Some(5));
+    let changes = vec!["rfid-2 was revoked".to_owned(), "fleet-ca-2 was added".to_owned()];
+    assert_eq!(previous.since(1), Some(Since { events: 4, changes }));
     assert!(Store::open(directory.path(), Retention::default()).is_err(), "it is locked");
 }
