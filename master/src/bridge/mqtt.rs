@@ -219,17 +219,14 @@ fn presence_of(item: &Item) -> Option<&'static str> {
     .filter(|_| parts.next().is_none())
 }
 
-/// An event is there when all its messages are.
+/// An event is there when all its messages are. Takes all the answers: those after them are another event's.
 fn verdict(answers: impl Iterator<Item = Answer>) -> Verdict {
-    let mut verdict = Verdict::Done;
-    for Answer { meaning, reason } in answers {
-        match meaning {
-            Meaning::Done => {}
-            Meaning::Refused => return Verdict::Refused(reason),
-            Meaning::Later | Meaning::Denied => verdict = Verdict::Later(reason),
-        }
-    }
-    verdict
+    answers.fold(Verdict::Done, |verdict, Answer { meaning, reason }| match (verdict, meaning) {
+        (refused @ Verdict::Refused(_), _) => refused,
+        (_, Meaning::Refused) => Verdict::Refused(reason),
+        (_, Meaning::Later | Meaning::Denied) => Verdict::Later(reason),
+        (verdict, Meaning::Done) => verdict,
+    })
 }
 
 /// An error with its causes.

@@ -111,3 +111,13 @@ fn an_event_is_there_when_all_its_messages_are() {
     assert_eq!(of(&[Meaning::Done, Meaning::Later]), Verdict::Later("why".to_owned()));
     assert_eq!(of(&[Meaning::Later, Meaning::Refused]), Verdict::Refused("why".to_owned()));
 }
+
+#[test]
+fn each_event_gets_the_answers_to_its_own_messages() {
+    let answer = |meaning| Answer { meaning, reason: "why".to_owned() };
+    let answers = [Meaning::Refused, Meaning::Done, Meaning::Later].map(answer);
+    let mut answers = answers.into_iter();
+    // The second message of the first event must not answer for the second event.
+    assert_eq!(verdict(answers.by_ref().take(2)), Verdict::Refused("why".to_owned()));
+    assert_eq!(verdict(answers.by_ref().take(1)), Verdict::Later("why".to_owned()));
+}
