@@ -110,8 +110,11 @@ pub(super) struct Session {
     out: Vec<u8>,
     events: VecDeque<Event>,
     keep_alive: Duration,
-    silent_at: Instant,
-    ping_at: Instant,
+    /// When bytes last went to the broker, and when a packet last came from it.
+    sent_at: Instant,
+    heard_at: Instant,
+    /// It was asked for a sign of life, and has given none yet.
+    is_asked: bool,
 }
 
 impl Session {
@@ -135,8 +138,9 @@ impl Session {
             out: connect,
             events: VecDeque::new(),
             keep_alive,
-            silent_at: now + PATIENCE,
-            ping_at: now + keep_alive,
+            sent_at: now,
+            heard_at: now,
+            is_asked: false,
         }
     }
 
@@ -150,12 +154,13 @@ impl Session {
 
     /// Asks a broker that is quiet for a sign of life, and gives up one that gives none.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), End> {
-        if now >= self.silent_at {
+        if now >= self.silent_at() {
             return Err(End::Silent);
         }
-        if self.is_open && now >= self.ping_at {
+        if self.is_open && now >= self.ping_at() {
             packet::write_pingreq(&mut self.out);
-            self.ping_at = now + self.keep_alive;
+            self.is_asked = true;
+            self.sent_at = now;
         }
         Ok(())
     }
@@ -207,7 +212,7 @@ impl Session {
         if self.out.is_empty() {
             return None;
         }
-        self.ping_at = now + self.keep_alive;
+        self.sent_at = now;
         Some(std::mem::take(&mut self.out))
     }
 
@@ -216,7 +221,17 @@ impl Session {
     }
 
     pub(super) fn poll_timeout(&self) -> Instant {
-        if self.is_open { self.silent_at.min(self.ping_at) } else { self.silent_at }
+        if self.is_open { self.silent_at().min(self.ping_at()) } else { self.silent_at() }
+    }
+
+    /// The broker wants to hear from us, and we from it: one that has nothing to answer says nothing by itself.
+    fn ping_at(&self) -> Instant {
+        let last = if self.is_asked { self.sent_at } else { self.sent_at.min(self.heard_at) };
+        last + self.keep_alive
+    }
+
+    fn silent_at(&self) -> Instant {
+        self.heard_at + if self.is_open { self.keep_alive * 2 } else { PATIENCE }
     }
 
     /// The last packet identifier that was given.
@@ -226,7 +241,8 @@ impl Session {
 
     fn handle_packet(&mut self, packet: Packet, now: Instant) -> Result<(), End> {
         if self.is_open {
-            self.silent_at = now + self.keep_alive * 2;
+            self.heard_at = now;
+            self.is_asked = false;
         }
         match packet {
             Packet::Connack { code, properties } if !self.is_open => {
@@ -247,8 +263,7 @@ impl Session {
                 self.takes_qos_1 = properties.maximum_qos != Some(0);
                 self.retains = properties.retains != Some(false);
                 self.is_open = true;
-                self.ping_at = now + self.keep_alive;
-                self.silent_at = now + self.keep_alive * 2;
+                (self.sent_at, self.heard_at) = (now, now);
                 self.events.push_back(Event::Open);
             }
             Packet::Connack { .. } => return Err(End::OutOfTurn("second CONNACK")),
@@ -379,6 +394,24 @@ mod tests {
         session.handle_timeout(now).unwrap();
         now += KEEP_ALIVE;
         assert!(matches!(session.handle_timeout(now), Err(End::Silent)));
+    }
+
+    #[test]
+    fn a_broker_that_is_only_told_things_is_asked_whether_it_lives() {
+        let (mut session, mut now) = open(Version::V3, &[0x20, 2, 0, 0]);
+        let mut asked = 0;
+        for second in 0..300 {
+            now += Duration::from_secs(1);
+            // Nobody answers to QoS 0, and there is always something to send.
+            session.publish(second, &Message { qos: Qos::AtMostOnce, ..message(b"x") });
+            session.handle_timeout(now).unwrap();
+            let sent = session.poll_transmit(now).unwrap();
+            if sent.ends_with(&[0xc0, 0]) {
+                asked += 1;
+                session.handle_bytes(&mut BytesMut::from(&[0xd0, 0][..]), now).unwrap();
+            }
+        }
+        assert!((9..=11).contains(&asked), "every 30 seconds, and not {asked} times in 300");
     }
 
     #[test]
