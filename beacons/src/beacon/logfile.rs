@@ -9,7 +9,7 @@ mod tail;
 
 use std::{
     collections::BTreeSet,
-    fs::{File, Metadata},
+    fs::Metadata,
     io,
     path::{Path, PathBuf},
     time::Instant,
@@ -32,6 +32,8 @@ use crate::{
 
 /// Files that one beacon follows.
 const MOST_FILES: usize = 100;
+/// Files that it has open, with those that were rotated away or removed and are still read.
+const MOST_OPEN: usize = 2 * MOST_FILES;
 /// Bytes that one look reads.
 const MOST_READ: u64 = 4 << 20;
 /// A file that begins like another is a copy of it if that is more than a few words.
@@ -143,8 +145,16 @@ impl Logfile {
         Look { now, room, .. }: Look<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), SystemError> {
-        let (found, is_full) = paths::find(&self.patterns, MOST_FILES);
+        let (mut found, is_full) = paths::find(&self.patterns, MOST_FILES);
         let mut failed = is_full.then_some(SystemError::TooManyFiles { most: MOST_FILES });
+        // Whoever may write there must not use up what a process may open. New ones wait until older ones are read.
+        let mut free = MOST_OPEN.saturating_sub(self.tails.len());
+        found.retain(|(_, metadata)| {
+            let is_known = self.tails.iter().any(|tail| tail.id() == FileId::of(metadata));
+            let is_followed = is_known || free > 0;
+            free = free.saturating_sub(usize::from(!is_known));
+            is_followed
+        });
         let mut note = |path: &Path, outcome: io::Result<()>| {
             let gone = |why: &io::Error| why.kind() == io::ErrorKind::NotFound;
             if let Some(source) = outcome.err().filter(|why| !gone(why)) {
@@ -210,7 +220,7 @@ impl Logfile {
             let beginning = if is_first && !self.from_start { Start::End } else { Start::At(0) };
             let mut place = (origins.len(), path.as_path(), beginning);
             if !is_first {
-                match File::open(path).and_then(|file| read_head(&file)) {
+                match paths::open(path).and_then(|(file, _)| read_head(&file)) {
                     Ok(head) => {
                         if let Some((at, start)) = copied(&head, metadata.len(), &mut origins) {
                             place = (at, self.tails[at].name(), start);

@@ -1,13 +1,17 @@
 //! Which files there are: patterns of paths, one directory at a time.
 
 use std::{
-    fs::{self, Metadata},
+    fs::{self, File, Metadata},
     io,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Component, Path, PathBuf},
 };
 
 use drover_proto::glob;
+use rustix::fs::OFlags;
 
 /// Rotated files of these kinds are not text any more.
 const COMPRESSED: [&str; 5] = ["gz", "xz", "bz2", "zst", "lz4"];
@@ -23,6 +27,18 @@ impl FileId {
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
+}
+
+/// Opens a file, and nothing else: since it was found, a pipe may have taken its name, and to open that, or to read some
+/// files of the kernel's, would hold the agent up.
+pub(super) fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    Ok((file, metadata))
 }
 
 /// The files that match, each once, at most `most`; and whether there were more.

@@ -39,9 +39,14 @@ impl Record {
         self.append(line, most);
     }
 
-    /// The bytes that it has to be paid for.
+    /// Its bytes.
     pub(super) fn len(&self) -> usize {
         self.text.len()
+    }
+
+    /// How many lines it is.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines.into()
     }
 
     fn append(&mut self, bytes: &[u8], most: usize) {

@@ -9,15 +9,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{super::Reading, Manner, dropped::Dropped, paths::FileId, record::Record};
+use serde_json::Value;
+
+use super::{
+    super::Reading,
+    Manner,
+    dropped::Dropped,
+    paths::{self, FileId},
+    record::Record,
+};
 use crate::log_rate::LogRate;
 
 /// How much of a file's beginning is kept, to know it again. Lines with a time in them differ within that.
 const HEAD: usize = 256;
 /// Read at once: more than two of the longest lines.
 const CHUNK: usize = 64 << 10;
-/// The lines of what is passed over are counted up to here.
-const COUNTED: u64 = 16 << 20;
+/// What is told of one record may be this long; what is longer would wait for ever for its room in the outbox.
+const MOST_TOLD: usize = 512 << 10;
 /// How long a file that was rotated away is followed: its program may not have opened the new one yet.
 const AFTER_ROTATION: Duration = Duration::from_secs(60);
 
@@ -60,6 +68,7 @@ pub(super) struct Tail {
     /// The first byte that was not taken.
     offset: u64,
     size: u64,
+    modified: (i64, i64),
     links: u64,
     /// Within a line whose rest is passed over.
     skips_line: bool,
@@ -72,8 +81,7 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) fn open(path: PathBuf, name: PathBuf, start: Start) -> io::Result<Self> {
-        let file = File::open(&path)?;
-        let metadata = file.metadata()?;
+        let (file, metadata) = paths::open(&path)?;
         let size = metadata.len();
         let offset = match start {
             Start::End => size,
@@ -92,6 +100,7 @@ impl Tail {
             held: None,
             offset,
             size,
+            modified: modified(&metadata),
             links: metadata.nlink(),
             skips_line: last != *b"\n",
             over: None,
@@ -106,6 +115,11 @@ impl Tail {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    #[cfg(test)]
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
     }
 
     pub(super) fn name(&self) -> &Path {
@@ -138,19 +152,22 @@ impl Tail {
         found: Option<(&Path, &Metadata)>,
         now: Instant,
     ) -> io::Result<Option<u64>> {
-        let (size, links) = match found {
+        let own;
+        let metadata = match found {
             Some((path, metadata)) => {
                 if self.path != path {
                     self.path = path.to_owned();
                 }
-                (metadata.len(), metadata.nlink())
+                metadata
             }
             None => {
-                let metadata = self.file.metadata()?;
-                (metadata.len(), metadata.nlink())
+                own = self.file.metadata()?;
+                &own
             }
         };
-        let has_changed = size != self.size;
+        let (size, links) = (metadata.len(), metadata.nlink());
+        // One that was cut may have its old length again.
+        let has_changed = size != self.size || modified(metadata) != self.modified;
         let mut unread = None;
         if has_changed {
             let head = read_head(&self.file)?;
@@ -162,7 +179,7 @@ impl Tail {
             }
             self.head = head;
         }
-        (self.size, self.links) = (size, links);
+        (self.size, self.modified, self.links) = (size, modified(metadata), links);
         if found.is_some() || has_changed {
             self.over = None;
         } else {
@@ -242,27 +259,27 @@ impl Tail {
             return Ok(());
         };
         let (begin, end) = (self.offset, self.offset + surplus);
-        let is_counted = surplus <= COUNTED;
+        // As much as a look may read is looked through, whatever the file is like.
+        let is_counted = surplus <= pass.left;
         let mut at = if is_counted { begin } else { end };
         let mut lines = 0;
-        while at < self.size {
+        self.skips_line = true;
+        // Up to the first line that begins past the surplus; one that has no end for so long is passed over as it is read.
+        while self.skips_line && at < self.size.min(end + CHUNK as u64) {
             let read = self.file.read_at(buffer, at)?;
             let chunk = &buffer[..read];
             if chunk.is_empty() {
                 break;
             }
-            // Up to the first line that begins past the surplus.
             let last = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
             let stop = chunk.iter().skip(last).position(|byte| *byte == b'\n');
             let taken = stop.map_or(read, |stop| last + stop + 1);
             lines += chunk[..taken].iter().filter(|byte| **byte == b'\n').count() as u64;
             at += taken as u64;
-            if stop.is_some() {
-                break;
-            }
+            pass.left = pass.left.saturating_sub(taken as u64);
+            self.skips_line = stop.is_none();
         }
         self.offset = at;
-        self.skips_line = false;
         self.dropped.add(at - begin, is_counted.then_some(lines));
         Ok(())
     }
@@ -318,13 +335,34 @@ impl Tail {
     fn send(&mut self, pass: &mut Pass<'_>) -> bool {
         let Some(record) = &self.held else { return true };
         let readings = pass.manner.shape.readings(record, &self.path.to_string_lossy());
-        if !readings.is_empty() && !pass.rate.admit(record.len(), pass.room) {
+        // Groups within groups, several tags and what was no text make more of a line than it was.
+        let bytes = readings.iter().map(|reading| weigh(&reading.data)).sum();
+        if bytes > MOST_TOLD {
+            self.dropped.add(record.len() as u64, Some(record.lines()));
+            self.held = None;
+            return true;
+        }
+        if !readings.is_empty() && !pass.rate.admit(bytes, pass.room) {
             return false;
         }
         pass.readings.extend(readings);
         self.held = None;
         true
     }
+}
+
+/// The bytes of all texts in it.
+fn weigh(data: &Value) -> usize {
+    match data {
+        Value::Null | Value::Bool(_) | Value::Number(_) => size_of::<u64>(),
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(weigh).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, field)| name.len() + weigh(field)).sum(),
+    }
+}
+
+fn modified(metadata: &Metadata) -> (i64, i64) {
+    (metadata.mtime(), metadata.mtime_nsec())
 }
 
 /// How the file begins.

@@ -1,7 +1,12 @@
 //! Real files in a directory, virtual time.
 #![expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
 
-use std::{cell::Cell, fs, io::Write, time::Duration};
+use std::{
+    cell::Cell,
+    fs::{self, File},
+    io::Write,
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -339,4 +344,103 @@ fn what_cannot_be_followed_is_refused_with_an_example() {
         "option `backlog` of beacon `logfile` must be a number from 1, of bytes also as `64KiB`, \
          but is `\"lots\"`"
     );
+}
+
+#[test]
+fn a_file_that_is_rewritten_in_the_same_length_is_read_again() {
+    let mut bench = bench("app.log");
+    bench.append("app.log", "");
+    bench.told();
+    bench.append("app.log", "one\ntwo\n");
+    assert_eq!(bench.told(), ["one", "two"]);
+    fs::write(bench.path("app.log"), "six\nten\n").unwrap();
+    // The clock of a file system may be coarse.
+    let file = File::options().write(true).open(bench.path("app.log")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(bench.told(), ["six", "ten"]);
+    assert!(bench.told().is_empty());
+}
+
+#[test]
+fn a_pipe_that_took_a_files_place_holds_nobody_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.log");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let opened = Tail::open(path.clone(), path, Start::At(0));
+        done.send(opened.map(drop).map_err(|why| why.kind())).unwrap();
+    });
+    let opened = is_done.recv_timeout(SECONDS).expect("opening it does not wait for a writer");
+    assert!(opened.is_err(), "a pipe is no log");
+}
+
+#[test]
+fn files_that_come_and_go_do_not_use_up_what_a_process_may_open() {
+    let mut bench = Bench::new(json!({"files": ["{dir}/*.log"], "lines_per_second": 1}));
+    bench.told();
+    for round in 0..6 {
+        for file in 0..60 {
+            bench.append(&format!("{round}-{file}.log"), format!("{round}-{file}\n").repeat(40));
+        }
+        let mut readings = Vec::new();
+        bench.now += SECONDS;
+        let look = Look { now: bench.now, first: false, room: &bench.room };
+        // It may say that there are too many.
+        let _ = bench.beacon.look(look, &mut readings);
+        for file in 0..60 {
+            fs::remove_file(bench.path(&format!("{round}-{file}.log"))).unwrap();
+        }
+    }
+    assert!(bench.beacon.tails.len() <= 2 * MOST_FILES, "{} files", bench.beacon.tails.len());
+}
+
+#[test]
+fn one_look_passes_over_a_line_without_an_end_in_bounded_time() {
+    const SIZE: u64 = 10 << 30;
+    const BACKLOG: u64 = 16 << 20;
+    let mut bench = bench("app.log");
+    bench.append("app.log", "");
+    bench.told();
+    let file = File::options().write(true).open(bench.path("app.log")).unwrap();
+    // A hole takes no disk. Its end is a line of its own.
+    file.set_len(SIZE).unwrap();
+    let tail = b"x".repeat(20 << 20);
+    std::os::unix::fs::FileExt::write_all_at(&file, &tail, SIZE - tail.len() as u64).unwrap();
+    bench.readings();
+    let offset = bench.beacon.tails[0].offset();
+    let most = SIZE - BACKLOG + MOST_READ + (64 << 10);
+    assert!(offset <= most, "it looked {} bytes too far for an end", offset - most);
+    bench.append("app.log", "yz\nnext\n");
+    let told: Vec<_> = (0..6).flat_map(|_| bench.told()).collect();
+    assert_eq!(told.last().map(String::as_str), Some("next"));
+    assert_eq!(told.len(), 1, "nothing of the line without an end");
+}
+
+#[test]
+fn a_record_takes_the_room_of_all_that_is_told_of_it() {
+    let fields: String = (0..20).map(|group| format!("(?<g{group}>")).collect();
+    let parse = format!("^{fields}.*{}", ")".repeat(20));
+    let mut bench = Bench::new(json!({"files": ["{dir}/app.log"], "parse": parse}));
+    bench.append("app.log", "");
+    bench.told();
+    bench.append("app.log", [b"\xff".repeat(2_000), b"\n".to_vec()].concat().repeat(50));
+    bench.room.set(256 << 10);
+    let told: usize = bench.readings().iter().map(|reading| reading.data.to_string().len()).sum();
+    assert!(told <= 256 << 10, "{told} bytes into a room of {}", 256 << 10);
+}
+
+#[test]
+fn a_record_that_no_outbox_could_take_is_dropped_and_told() {
+    let fields: String = (0..40).map(|group| format!("(?<g{group}>")).collect();
+    let parse = format!("^{fields}.*{}", ")".repeat(40));
+    let mut bench = Bench::new(json!({"files": ["{dir}/app.log"], "parse": parse}));
+    bench.append("app.log", "");
+    bench.told();
+    bench.append("app.log", [b"\xff".repeat(16_000), b"\nnext\n".to_vec()].concat());
+    let path = bench.path("app.log");
+    let told = bench.told();
+    let dropped = json!({"file": path, "lines": 1, "bytes": 16_000});
+    assert_eq!(told, ["next".to_owned(), format!("dropped: {dropped}")]);
 }
