@@ -91,7 +91,8 @@ async fn drop_authority(
 impl From<AuthoritiesError> for ApiError {
     fn from(error: AuthoritiesError) -> Self {
         let told = match &error {
-            AuthoritiesError::Read(_) | AuthoritiesError::Store(_) => Self::unavailable(&error),
+            AuthoritiesError::Store(error) => return (*error).into(),
+            AuthoritiesError::Read(_) => Self::unavailable(&error),
             AuthoritiesError::Unknown { .. } => Self::missing(&error),
             AuthoritiesError::Needed { need, .. } => {
                 let need = serde_json::to_value(need).expect("ids have a JSON form");

@@ -13,10 +13,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
+    crl::RevokeError,
     hub::{HubError, StartError},
     master::{ImportError, JobError},
     registry::{self, ChangeError, VerbError},
-    store::{ReadError, StoreError},
+    store::{PutError, ReadError, StoreError},
 };
 
 /// An answer that is no success.
@@ -147,7 +148,10 @@ impl From<ChangeError> for ApiError {
                 verb
                 @ (VerbError::Revoked(_) | VerbError::NotAccepted(..) | VerbError::Retiring(_)),
             ) => Self::conflict(verb).hint(verb.hint()),
-            ChangeError::Store(_) | ChangeError::Read(_) => Self::unavailable(&error),
+            ChangeError::Store(PutError::Store(error)) => (*error).into(),
+            ChangeError::Store(PutError::Conflict) | ChangeError::Read(_) => {
+                Self::unavailable(&error)
+            }
         }
     }
 }
@@ -162,9 +166,11 @@ impl From<ImportError> for ApiError {
             ImportError::Registry(Registry::Refused(refused)) => {
                 Self::conflict(refused).hint(refused.hint())
             }
-            ImportError::Registry(Registry::Store(_) | Registry::Read(_))
+            ImportError::Registry(Registry::Store(PutError::Store(error)))
+            | ImportError::RevocationList(RevokeError::Store(error)) => (*error).into(),
+            ImportError::Registry(Registry::Store(PutError::Conflict) | Registry::Read(_))
             | ImportError::Keep(_)
-            | ImportError::RevocationList(_) => Self::unavailable(&error),
+            | ImportError::RevocationList(RevokeError::Read(_)) => Self::unavailable(&error),
         }
     }
 }
@@ -209,6 +215,22 @@ mod tests {
     use axum::http::header::CONTENT_TYPE;
 
     use super::*;
+
+    #[test]
+    fn a_change_that_finds_no_room_says_what_to_do() {
+        let full = || PutError::Store(StoreError::Full);
+        for error in [
+            ApiError::from(StoreError::Full),
+            ChangeError::Store(full()).into(),
+            ImportError::Registry(registry::ImportError::Store(full())).into(),
+            ImportError::RevocationList(StoreError::Full.into()).into(),
+        ] {
+            assert_eq!(error.0.status, StatusCode::INSUFFICIENT_STORAGE);
+            assert!(error.0.hint.is_some(), "{error:?}");
+        }
+        let failed = ApiError::from(ChangeError::Store(StoreError::Failed.into()));
+        assert_eq!(failed.0.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
 
     #[tokio::test]
     async fn a_method_that_is_not_allowed_is_told_in_json() {
