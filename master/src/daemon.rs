@@ -18,7 +18,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     task::JoinSet,
-    time::MissedTickBehavior,
+    time::{MissedTickBehavior, timeout},
 };
 use zeromq::{RouterSocket, Socket};
 
@@ -60,6 +60,8 @@ const CONNECTIONS: usize = 65_536;
 const ALARMS: usize = 64;
 /// How often the store forgets what is old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How long a master that ends waits until what its minions brought is durable. On a disk without any room that never is.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// A configuration of which every section is read.
 pub struct Plan {
@@ -295,8 +297,8 @@ pub async fn run(plan: Plan) -> Result<()> {
     let listener = api::listen(&api_socket, group_id(&config.group))
         .with_context(|| format!("open the API's socket `{}`", api_socket.display()))?;
     let others = bridge::routes(handles).merge(status::routes(source));
-    let app = api::router(master.clone(), others)
-        .into_make_service_with_connect_info::<api::Peer>();
+    let app =
+        api::router(master.clone(), others).into_make_service_with_connect_info::<api::Peer>();
     tasks.essential("the API", async move { axum::serve(listener, app).await });
     announce(&master, limit);
 
@@ -309,8 +311,14 @@ pub async fn run(plan: Plan) -> Result<()> {
     // Not a new connection, then nothing more from the open ones, then what they brought becomes durable.
     master.presence.end();
     gateway.shutdown();
-    if hub.stop().await.is_ok() {
-        tasks.until("the hub").await;
+    let settled = timeout(LAST_WRITES, async {
+        if hub.stop().await.is_ok() {
+            tasks.until("the hub").await;
+        }
+    });
+    if settled.await.is_err() {
+        // Nobody was told that it is done.
+        tracing::warn!("what waits for room on the disk is left out: it was not acknowledged");
     }
     let _ = fs::remove_file(&api_socket);
     match ended {

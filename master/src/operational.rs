@@ -120,7 +120,7 @@ impl IssueError {
                 | IssueRefused::TooOften(_)
                 | IssueRefused::Retired(_),
             ) => true,
-            Self::Refused(IssueRefused::Stopping)
+            Self::Refused(IssueRefused::Full | IssueRefused::Stopping)
             | Self::Off
             | Self::Expired(_)
             | Self::Sign(_) => false,

@@ -118,3 +118,51 @@ fn a_disk_that_fills_up_against_all_care_ends_the_master_and_loses_nothing() {
     let _ = fleet.wait_events(APP, 40);
     assert_eq!(seqs(&fleet), (0..40).collect::<Vec<_>>(), "all of them, once, in their order");
 }
+
+/// Changes a key until the store has no room even for that, and gives what the operator is told.
+fn exhaust(fleet: &Fleet) -> String {
+    for round in 0..5_000 {
+        let verb = if round % 2 == 0 { "reject" } else { "accept" };
+        let changed = fleet.drover(&["key", verb, "rfid-2", "-y"]);
+        if changed.status != 0 {
+            return changed.stderr;
+        }
+    }
+    panic!("the reserve has no end");
+}
+
+#[test]
+fn a_master_without_any_room_left_lives_on_ends_when_told_and_goes_on_when_there_is_room() {
+    let mut fleet = Fleet::new();
+    for id in ["rfid-1", "rfid-2", "rfid-3"] {
+        fleet.enrol(id, &[]);
+    }
+    let disk = Disk::mount(fleet.path("master/data"), "64m");
+    fleet.configure_master("events: {reserve: 2MiB}\n");
+    fleet.bring_up(&["rfid-1", "rfid-2"]);
+    disk.fill();
+    let told = exhaust(&fleet);
+    assert!(told.contains("the store is full"), "{told}");
+    assert!(told.contains("hint: make room"), "{told}");
+    let kept = ids(&fleet);
+    assert_eq!(fleet.json(&["status"])["store"]["state"], "full");
+    // What minions cause, and what the master has to say of itself, waits.
+    fleet.kill_minion("rfid-1");
+    fleet.start_minion("rfid-1");
+    fleet.wait_connected(&["rfid-1"]);
+    // It is to be issued a certificate, which has to be on the books.
+    fleet.start_minion("rfid-3");
+    let not_issued = || fleet.logs().contains("nothing is issued until there is room");
+    wait::until("the new device is told to wait", PATIENCE, not_issued);
+    assert!(fleet.master().runs());
+    assert_eq!(fleet.json(&["status"])["store"]["state"], "full");
+    fleet.stop_master();
+    fleet.start_master();
+    assert_eq!(fleet.json(&["status"])["store"]["state"], "full");
+    assert!(kept.is_subset(&ids(&fleet)), "what was acknowledged is there");
+    disk.empty();
+    let _ = fleet.wait_events("drover/master/store/full", 1);
+    fleet.wait_connected(&["rfid-1", "rfid-3"]);
+    assert_eq!(fleet.drover(&["rfid-1", "test.ping"]).status, 0);
+    assert!(kept.is_subset(&ids(&fleet)));
+}

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::Now,
     registry::timestamp,
-    store::{Batch, ReadError, Store},
+    store::{Batch, ReadError, Store, StoreError},
 };
 
 /// Revocations that wait for the task.
@@ -206,7 +206,18 @@ impl CrlTask {
                 batch.revocation_over(&key, &revocation.serial);
             }
             // A number is used once: it is durable before there is a list with it.
-            self.store.write(batch).await?;
+            match self.store.write(batch).await {
+                Ok(_) => {}
+                Err(StoreError::Full) => {
+                    tracing::error!(
+                        file = %issuer.file.display(),
+                        "the store is full: the revocation list is not renewed, and tried again in a minute"
+                    );
+                    issuer.schedule.handle_failed(mark, now);
+                    continue;
+                }
+                Err(StoreError::Failed) => return Err(StoreError::Failed.into()),
+            }
 
             let (signed, written) = make(issuer, mark, named).await;
             if let Some(list) = signed {

@@ -174,7 +174,7 @@ fn refusal(error: &IssueError) -> Refused {
         IssueError::Refused(
             IssueRefused::NotAccepted(_) | IssueRefused::Replaced(_) | IssueRefused::Retired(_),
         ) => Refused::new(StatusCode::FORBIDDEN, format!("Refused: {reason}.")),
-        IssueError::Refused(IssueRefused::Stopping)
+        IssueError::Refused(IssueRefused::Full | IssueRefused::Stopping)
         | IssueError::Off
         | IssueError::Expired(_)
         | IssueError::Sign(_) => Refused::new(

@@ -129,6 +129,9 @@ pub enum IssueRefused {
         "`{0}` has been issued {MOST_PREVIOUS} certificates in a short time, and has to wait for more"
     )]
     TooOften(MinionId),
+    /// What is issued has to be on the books, and the master's disk is full.
+    #[error("the master's disk is full, so nothing is issued until there is room")]
+    Full,
     /// The master stops, or its store has failed.
     #[error("the master is stopping")]
     Stopping,

@@ -76,6 +76,9 @@ impl RegistryTask {
         while self.waiting.recv_many(&mut waiting, GROUP).await > 0 {
             let Some(inner) = self.registry.upgrade() else { break };
             let registry = Registry(inner);
+            // What minions change takes nothing of the reserve, which is for who revokes their keys. Nobody holds the
+            // registry's lock meanwhile.
+            registry.0.store.room().await?;
             while !waiting.is_empty() {
                 // Two of one minion follow each other: the second builds upon the first.
                 let mut met = HashSet::new();
@@ -137,7 +140,11 @@ impl Registry {
                         self.revoke_forgotten(&forgotten, now, &mut batch);
                         let id = entry.id.clone();
                         let is_stored = self.put_amended(entry, revision, batch).await?;
-                        is_stored.then_some(()).ok_or(IssueRefused::NotAccepted(id))
+                        match is_stored {
+                            true => Ok(()),
+                            false if self.0.store.is_full() => Err(IssueRefused::Full),
+                            false => Err(IssueRefused::NotAccepted(id)),
+                        }
                     }
                     Err(refused) => Err(refused),
                 };
@@ -160,7 +167,12 @@ impl Registry {
                 self.put_row(entry, revision);
                 Ok(true)
             }
-            Err(PutError::Store(error)) => Err(error),
+            Err(PutError::Store(StoreError::Full)) => {
+                // Its minion comes again, and shows what it showed.
+                tracing::warn!(minion = %entry.id, "the store is full: a change of its entry is not kept");
+                Ok(false)
+            }
+            Err(PutError::Store(StoreError::Failed)) => Err(StoreError::Failed),
             Err(PutError::Conflict) => {
                 tracing::error!(minion = %entry.id, "the registry and its store disagree");
                 Ok(false)
@@ -174,7 +186,9 @@ impl Registry {
         let is_new = |entry: &Entry| entry.standing(fingerprint, issued) == Some(Standing::New);
         if self.rows().get(id).is_some_and(|row| is_new(&row.entry)) {
             let used = Amendment::Used { id: id.clone(), certificate: Box::new(certificate), now };
-            if let Err(TrySendError::Full(used)) = self.0.amendments.try_send(used) {
+            if let Err(TrySendError::Full(used)) = self.0.amendments.try_send(used)
+                && !self.0.store.is_full()
+            {
                 // A fleet that comes at once: as many wait as are connected.
                 let amendments = self.0.amendments.clone();
                 tokio::spawn(async move { amendments.send(used).await });
@@ -195,6 +209,9 @@ impl Registry {
         window: Duration,
         now: Timestamp,
     ) -> Result<(), IssueRefused> {
+        if self.0.store.is_full() {
+            return Err(IssueRefused::Full);
+        }
         let (answer, answered) = oneshot::channel();
         let id = id.clone();
         let issue = Issue { id, certificate, by, shown, window, now, answer };

@@ -124,6 +124,8 @@ impl RetireTask {
     }
 
     async fn act(&mut self, action: Action) -> Result<(), RetireError> {
+        // A full store takes no job, and what is refused here is not tried again.
+        self.master.store.room().await?;
         match action {
             Action::Begin(minion) => {
                 let Some(retirement) =

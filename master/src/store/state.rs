@@ -38,6 +38,19 @@ impl Store {
         matches!(*self.state.borrow(), StoreState::Full { .. })
     }
 
+    /// Returns when it takes what comes from outside.
+    ///
+    /// # Errors
+    /// When the engine has failed.
+    pub async fn room(&self) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let is_full = |state: &StoreState| matches!(state, StoreState::Full { .. });
+        match state.wait_for(|state| !is_full(state)).await.map(|state| *state) {
+            Ok(StoreState::Open | StoreState::Full { .. }) => Ok(()),
+            Ok(StoreState::Failed) | Err(_) => Err(StoreError::Failed),
+        }
+    }
+
     /// Counts events that were turned away before they came to the store: the event that tells of it has the sum.
     pub fn count_refused(&self, events: u64) {
         self.refused.fetch_add(events, Ordering::Relaxed);
