@@ -166,6 +166,33 @@ mod tests {
     }
 
     #[test]
+    fn the_pages_examples_are_read() {
+        let pages = [
+            include_str!("../../../README.md"),
+            include_str!("../../../docs/bridge.md"),
+            include_str!("../../../docs/bridges/elasticsearch.md"),
+            include_str!("../../../docs/bridges/exec.md"),
+            include_str!("../../../docs/bridges/logstash.md"),
+            include_str!("../../../docs/bridges/mqtt.md"),
+            include_str!("../../../docs/bridges/syslog.md"),
+            include_str!("../../../docs/bridges/webhook.md"),
+        ];
+        for page in pages {
+            let mut examples = page
+                .split("```yaml\n")
+                .skip(1)
+                .filter_map(|rest| rest.split("```").next())
+                .filter(|example| example.starts_with("bridges:"))
+                .peekable();
+            assert!(examples.peek().is_some(), "a page has no example: {page:.40}");
+            for example in examples {
+                let read = bridges(example).map(|bridges| bridges.len());
+                assert!(matches!(read, Ok(1..)), "{example}\n{read:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_used_is_refused_with_its_place() {
         let soap = wrong("bridges: [{name: a, type: soap}]\n");
         assert!(soap.starts_with("/x/master.yml:1:11: there is no bridge type `soap`"), "{soap}");
