@@ -1,9 +1,23 @@
-//! Prometheus' own judge of metrics.
+//! Prometheus' own judge of metrics and rules.
 
 use std::{
     io::Write as _,
-    process::{Command, Stdio},
+    path::Path,
+    process::{Command, Output, Stdio},
 };
+
+/// Runs a command of promtool on a file.
+///
+/// # Errors
+/// With what it said, where it is not content.
+///
+/// # Panics
+/// When it cannot be run.
+pub fn run(verb: &[&str], path: &Path) -> Result<(), String> {
+    let output = Command::new("promtool").args(verb).arg(path).output();
+    let output = output.expect("promtool is installed (tests/parts/install)");
+    if output.status.success() { Ok(()) } else { Err(said(&output)) }
+}
 
 /// What `promtool check metrics` finds wrong with a page of metrics; nothing where it is content.
 ///
@@ -19,7 +33,11 @@ pub fn complaints(metrics: &str) -> String {
     stdin.write_all(metrics.as_bytes()).expect("promtool reads to the end");
     drop(stdin);
     let output = promtool.wait_with_output().expect("promtool ends");
-    let said = [&output.stdout[..], &output.stderr[..]].concat();
-    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    let said = said(&output);
     if output.status.success() || !said.is_empty() { said } else { output.status.to_string() }
+}
+
+fn said(output: &Output) -> String {
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&said).trim().to_owned()
 }

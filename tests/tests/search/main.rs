@@ -5,6 +5,7 @@
 
 mod access;
 mod backlog;
+mod dashboards;
 mod documents;
 mod failover;
 mod kills;
