@@ -63,6 +63,9 @@ pub enum RestoreError {
     /// There is a store already.
     #[error("the data directory `{0}` is not empty")]
     NotEmpty(PathBuf),
+    /// A file system is mounted there, so no other directory can take its place.
+    #[error("the data directory `{0}` is a mount point")]
+    MountPoint(PathBuf),
     /// A master runs on it, or it cannot be locked.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -94,11 +97,14 @@ impl RestoreError {
             Self::Config(_) => "put master.yml right, or take it away: the backup has one",
             Self::NoConfig(_) => "write one that says where data_dir and pki_dir are",
             Self::NotEmpty(_) => "`--force` moves it aside and keeps it",
+            Self::MountPoint(_) => {
+                "name a directory below it as data_dir, in master.yml: there is no room beside it"
+            }
             Self::Start(StartError::InUse { .. }) => {
                 "stop the master first: `systemctl stop drover-master`"
             }
             Self::Start(_) | Self::Store(_) | Self::Io { .. } | Self::Finish(_) => {
-                "run it as the master's user, with room for a second data directory"
+                "run it as root, with room for a second data directory beside the present one"
             }
         }
     }
@@ -114,7 +120,7 @@ impl Restore {
         let (summary, from_backup) = self.verify()?;
         let config_file = self.config_dir.join("master.yml");
         let has_config = config_file.exists();
-        let config = match &from_backup {
+        let mut config = match &from_backup {
             _ if has_config => Config::load(&self.config_dir)?,
             Some(file) => {
                 let text = String::from_utf8_lossy(&file.content);
@@ -125,7 +131,11 @@ impl Restore {
             }
             None => return Err(RestoreError::NoConfig(config_file)),
         };
+        config.data_dir = directory::resolved(&config.data_dir);
         finish(&config.data_dir, &config.pki_dir)?;
+        if directory::is_mount_point(&config.data_dir) {
+            return Err(RestoreError::MountPoint(config.data_dir));
+        }
 
         let is_empty = directory::is_empty(&config.data_dir)?;
         if !is_empty && !self.force {
@@ -133,6 +143,10 @@ impl Restore {
         }
         // Locked from here on, so that no master starts on what is about to go.
         let previous = if is_empty { None } else { Some(Previous::open(&config.data_dir)?) };
+        // What the engine wrote as it was opened is not root's.
+        if previous.is_some() {
+            directory::hand_over(&config.data_dir)?;
+        }
         let building = Building::begin(&config.data_dir, &config.pki_dir, now, self.force)?;
         let newest = previous.as_ref().and_then(Previous::last_seq);
         let seq = self.build(&building, &summary, newest, now)?;

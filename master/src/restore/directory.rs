@@ -11,6 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rustix::fs::{CWD, RenameFlags};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -74,12 +75,22 @@ pub enum FinishError {
     Locked(#[from] StartError),
 }
 
-/// A data directory in the making.
+/// A data directory in the making. It goes with this unless it was decided that it counts.
 pub(super) struct Building {
     path: PathBuf,
     data_dir: PathBuf,
     mark: Mark,
     owner: Option<(u32, u32)>,
+    has_decided: bool,
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        if !self.has_decided {
+            // On a full disk it would take what the old master needs, and it has keys in it.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
 }
 
 impl Building {
@@ -91,25 +102,26 @@ impl Building {
         force: bool,
     ) -> Result<Self, RestoreError> {
         let path = beside(data_dir, "restoring");
-        // One of an earlier try that did not come to the rename that decides.
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("remove", &path)(error));
+        if path.join(MARK).exists() || is_empty(&path)? {
+            // One of an earlier try that did not come to the rename that decides.
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove", &path)(error));
+                }
+                Ok(()) | Err(_) => {}
             }
-            Ok(()) | Err(_) => {}
+        } else {
+            // A master's, which an earlier restore has replaced and could not give its name.
+            let aside = beside(data_dir, &free_name(data_dir, pki_dir, at));
+            fs::rename(&path, &aside).map_err(failed("move aside", &path))?;
         }
         let parent = data_dir.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(parent).map_err(failed("make", parent))?;
         DirBuilder::new().mode(0o700).create(&path).map_err(failed("make", &path))?;
-        let is_free =
-            |aside: &String| !beside(data_dir, aside).exists() && !pki_dir.join(aside).exists();
-        let first = format!("{ASIDE}{}", at.strftime("%Y%m%dT%H%M%SZ"));
-        let others = (2..).map(|number| format!("{first}-{number}"));
-        let aside = iter::once(first.clone()).chain(others).find(is_free);
-        let aside = aside.expect("some number is free");
+        let aside = free_name(data_dir, pki_dir, at);
         let mark = Mark { aside, force, stage: Stage::Incomplete };
-        let building =
-            Self { path, data_dir: data_dir.to_owned(), mark, owner: owner_beside(data_dir) };
+        let (data_dir, owner) = (data_dir.to_owned(), owner_beside(data_dir));
+        let building = Self { path, data_dir, mark, owner, has_decided: false };
         building.write_mark()?;
         Ok(building)
     }
@@ -138,12 +150,29 @@ impl Building {
         self.write_mark()?;
         own_all(&self.path, self.owner).map_err(failed("hand over", &self.path))?;
         sync_all(&self.path).map_err(failed("write", &self.path))?;
-        let aside = previous.is_some().then(|| beside(&self.data_dir, &self.mark.aside));
-        if let Some(aside) = &aside {
-            // This decides: before it the old directory counts, after it whoever comes finishes.
-            fs::rename(&self.data_dir, aside).map_err(failed("move aside", &self.data_dir))?;
+        let mut aside = previous.is_some().then(|| beside(&self.data_dir, &self.mark.aside));
+        let put_in_place = failed("put in place", &self.path);
+        match &mut aside {
+            None => fs::rename(&self.path, &self.data_dir).map_err(put_in_place)?,
+            Some(aside) => match exchange(&self.path, &self.data_dir) {
+                Ok(()) => {
+                    // Decided. What is there now is the old one, under the name of the new one.
+                    self.has_decided = true;
+                    if fs::rename(&self.path, &*aside).is_err() {
+                        aside.clone_from(&self.path);
+                    }
+                }
+                Err(error) if knows_no_exchange(&error) => {
+                    fs::rename(&self.data_dir, aside)
+                        .map_err(failed("move aside", &self.data_dir))?;
+                    // Decided: whoever comes finishes.
+                    self.has_decided = true;
+                    fs::rename(&self.path, &self.data_dir).map_err(put_in_place)?;
+                }
+                Err(error) => return Err(failed("move aside", &self.data_dir)(error)),
+            },
         }
-        fs::rename(&self.path, &self.data_dir).map_err(failed("put in place", &self.path))?;
+        self.has_decided = true;
         sync(self.data_dir.parent().unwrap_or(Path::new("/")))
             .map_err(failed("write", &self.data_dir))?;
         drop((lock, previous));
@@ -162,8 +191,10 @@ impl Building {
 /// # Errors
 /// See [`FinishError`].
 pub fn finish(data_dir: &Path, pki_dir: &Path) -> Result<Option<PkiReport>, FinishError> {
+    let data_dir = &resolved(data_dir);
     let building = beside(data_dir, "restoring");
-    if !data_dir.exists()
+    // Whoever starts the master may have made an empty one in its place.
+    if is_vacant(data_dir)
         && let Some(mark) = read_mark(&building)?
         && has_decided(&mark, data_dir)
     {
@@ -174,6 +205,14 @@ pub fn finish(data_dir: &Path, pki_dir: &Path) -> Result<Option<PkiReport>, Fini
     }
     let Some(mark) = read_mark(data_dir)? else { return Ok(None) };
     let _lock = DirectoryLock::take(data_dir)?;
+    let aside = beside(data_dir, &mark.aside);
+    if mark.stage == Stage::Replaces && building.exists() && !aside.exists() {
+        // The master itself may not be allowed to; the next restore does not remove it.
+        if let Err(error) = fs::rename(&building, &aside) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, old = %building.display(), "what was there before a restore keeps this name");
+        }
+    }
     let staged = data_dir.join(STAGED_PKI);
     let failed = |attempted, path: &Path| {
         let path = path.to_owned();
@@ -198,6 +237,51 @@ fn has_decided(mark: &Mark, data_dir: &Path) -> bool {
         Stage::Incomplete => false,
         Stage::Whole => true,
         Stage::Replaces => beside(data_dir, &mark.aside).exists(),
+    }
+}
+
+/// What nothing has that was set aside.
+fn free_name(data_dir: &Path, pki_dir: &Path, at: Timestamp) -> String {
+    let is_free =
+        |aside: &String| !beside(data_dir, aside).exists() && !pki_dir.join(aside).exists();
+    let first = format!("{ASIDE}{}", at.strftime("%Y%m%dT%H%M%SZ"));
+    let others = (2..).map(|number| format!("{first}-{number}"));
+    let name = iter::once(first.clone()).chain(others).find(is_free);
+    name.expect("some number is free")
+}
+
+/// Each gets the name of the other, in one step: at no moment is there no data directory.
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+fn knows_no_exchange(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+/// Where links under this name lead: a restore replaces the directory, on its own disk, and not a link to it.
+pub(super) fn resolved(directory: &Path) -> PathBuf {
+    /// As many as the kernel follows.
+    const LINKS: usize = 40;
+    let mut path = directory.to_owned();
+    for _ in 0..LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    path
+}
+
+/// Whether another file system is mounted there, so that nothing takes its place.
+pub(super) fn is_mount_point(directory: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
+    let parent = directory.parent().and_then(device);
+    matches!((device(directory), parent), (Some(own), Some(parent)) if own != parent)
+}
+
+fn is_vacant(directory: &Path) -> bool {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
@@ -268,6 +352,11 @@ pub(super) fn owner_beside(directory: &Path) -> Option<(u32, u32)> {
     of(directory).or_else(|| of(directory.parent()?))
 }
 
+/// Gives what is in a directory to whom the directory belongs, where root has written there.
+pub(super) fn hand_over(directory: &Path) -> Result<(), RestoreError> {
+    own_all(directory, owner_beside(directory)).map_err(failed("hand over", directory))
+}
+
 fn own_all(directory: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     let Some((user, group)) = owner else { return Ok(()) };
     std::os::unix::fs::chown(directory, Some(user), Some(group))?;
@@ -298,3 +387,6 @@ fn failed(attempted: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Res
     let path = path.to_owned();
     move |source| RestoreError::Io { attempted, path, source }
 }
+
+#[cfg(test)]
+mod tests;
