@@ -4,8 +4,8 @@
 use std::{
     fs,
     io::{self, IsTerminal as _, Read, Write},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
+    pin::pin,
     time::Duration,
 };
 
@@ -22,6 +22,10 @@ use super::{
     output::{Printer, style::Style, table::time},
 };
 use crate::backup::{self, BackupError, Summary};
+
+mod target;
+
+use target::Target;
 
 /// Chunks that wait for the disk.
 const WAITING: usize = 4;
@@ -51,16 +55,24 @@ pub(super) async fn run(
         return Err(Failure::wrong("a backup is not for a terminal")
             .hint("name a file, or send it on: `drover backup - | zstd > master.tar.zst`"));
     }
-    let target = if is_stdout { Target::Stdout } else { Target::file(file, arguments.force)? };
+    let target = if is_stdout { None } else { Some(Target::begin(file, arguments.force)?) };
     let (mut body, expected) = client.get_stream("/v1/backup").await?;
     let (sender, chunks) = mpsc::channel(WAITING);
     let progress = progress(expected);
     let shown = progress.clone();
-    let writing = tokio::task::spawn_blocking(move || target.take(Chunks::new(chunks, shown)));
-    while let Some(chunk) = body.next().await {
-        // Where the writer has ended, it says why.
-        if sender.send(chunk).await.is_err() {
-            break;
+    let writing = tokio::task::spawn_blocking(move || take(target, Chunks::new(chunks, shown)));
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    loop {
+        tokio::select! {
+            chunk = body.next() => {
+                let Some(chunk) = chunk else { break };
+                // Where the writer has ended, it says why.
+                if sender.send(chunk).await.is_err() {
+                    break;
+                }
+            }
+            // The writer finds that it is cut off, and tidies up.
+            Ok(()) = &mut interrupted => break,
         }
     }
     drop(sender);
@@ -75,67 +87,17 @@ pub(super) async fn run(
     report(printer, file, &summary)
 }
 
-/// Where a backup goes.
-enum Target {
-    Stdout,
-    File { file: PathBuf, aside: PathBuf, force: bool },
-}
-
-impl Target {
-    fn file(file: &Path, force: bool) -> Result<Self, Failure> {
-        if !force && file.exists() {
-            return Err(Failure::wrong(format!("`{}` exists", file.display()))
-                .hint("name another file, or overwrite it with --force"));
-        }
-        let Some(name) = file.file_name() else {
-            return Err(Failure::wrong(format!("`{}` is no file's name", file.display())));
-        };
-        let mut aside = std::ffi::OsString::from(".");
-        aside.push(name);
-        aside.push(format!(".{}.part", std::process::id()));
-        Ok(Self::File { file: file.to_owned(), aside: file.with_file_name(aside), force })
-    }
-
-    /// Takes all of it. Nothing has the file's name before it is whole.
-    fn take(self, chunks: Chunks) -> Result<Summary, Failure> {
-        let (file, aside, force) = match self {
-            Self::Stdout => {
-                let mut out = io::stdout().lock();
-                let summary = verified(Tee { from: chunks, to: &mut out })?;
-                out.flush().map_err(|_| Failure::OutputClosed)?;
-                return Ok(summary);
-            }
-            Self::File { file, aside, force } => (file, aside, force),
-        };
-        let failed = |error: io::Error| {
-            Failure::failed(format!("cannot write `{}`", file.display())).because(error)
-        };
-        let mut out = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&aside)
-            .map_err(failed)?;
-        let taken = verified(Tee { from: chunks, to: &mut out }).and_then(|summary| {
-            out.sync_all().map_err(failed)?;
-            if force {
-                fs::rename(&aside, &file).map_err(failed)?;
-            } else {
-                // Unlike a rename this overwrites nothing that came meanwhile.
-                fs::hard_link(&aside, &file).map_err(failed)?;
-                fs::remove_file(&aside).map_err(failed)?;
-            }
-            let directory = file.parent().filter(|path| !path.as_os_str().is_empty());
-            let directory = fs::File::open(directory.unwrap_or(Path::new(".")));
-            directory.and_then(|directory| directory.sync_all()).map_err(failed)?;
-            Ok(summary)
-        });
-        if taken.is_err() {
-            // What is not whole is of no use to anybody, and has a key in it.
-            let _ = fs::remove_file(&aside);
-        }
-        taken
-    }
+/// Takes all of it.
+fn take(target: Option<Target>, chunks: Chunks) -> Result<Summary, Failure> {
+    let Some(mut target) = target else {
+        let mut out = io::stdout().lock();
+        let summary = verified(Tee { from: chunks, to: &mut out })?;
+        out.flush().map_err(|_| Failure::OutputClosed)?;
+        return Ok(summary);
+    };
+    let summary = verified(Tee { from: chunks, to: &mut target })?;
+    target.finish()?;
+    Ok(summary)
 }
 
 fn verified(mut input: impl Read) -> Result<Summary, Failure> {
@@ -262,12 +224,11 @@ mod tests {
     fn a_file_that_is_there_is_not_overwritten_unasked() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a");
-        assert!(Target::file(&file, false).is_ok());
         fs::write(&file, "before").unwrap();
-        assert!(Target::file(&file, false).is_err());
+        assert!(Target::begin(&file, false).is_err());
         let (_, chunks) = mpsc::channel(1);
-        let target = Target::file(&file, true).unwrap();
-        let taken = target.take(Chunks::new(chunks, ProgressBar::hidden()));
+        let target = Target::begin(&file, true).unwrap();
+        let taken = take(Some(target), Chunks::new(chunks, ProgressBar::hidden()));
         assert!(taken.is_err(), "nothing came");
         assert_eq!(fs::read(&file).unwrap(), b"before");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left over");
