@@ -148,6 +148,13 @@ impl Recent {
         }
     }
 
+    /// Lets go of what comes before `first`, which retention has removed.
+    pub(super) fn forget_before(&mut self, first: u64) {
+        while let Some((length, _)) = self.events.pop_front_if(|(_, event)| event.seq < first) {
+            self.bytes -= length;
+        }
+    }
+
     /// Up to `limit` events after `seq`, or `None` where they are not all here.
     pub(super) fn after(&self, seq: u64, limit: usize) -> Option<Vec<Arc<Event>>> {
         let first = self.events.front()?.1.seq;
@@ -206,5 +213,8 @@ mod tests {
         let last: Vec<_> = recent.after(7, 2).unwrap().iter().map(|event| event.seq).collect();
         assert_eq!(last, [8, 9]);
         assert!(recent.after(10, 2).unwrap().is_empty());
+        recent.forget_before(9);
+        assert!(recent.after(7, 2).is_none());
+        assert_eq!((recent.after(8, 9).unwrap().len(), recent.bytes), (2, RECENT_BYTES / 2));
     }
 }

@@ -187,6 +187,8 @@ async fn retention_removes_the_oldest_events_and_seqs_go_on() {
     for n in 5001..=5010 {
         store.append(event(n)).await.unwrap();
     }
+    let newest = all(&store).await;
+    assert_eq!(newest[0].seq, store.first_seq().unwrap(), "what is gone is gone at once");
     drop(store);
     let none = Retention { age: Duration::ZERO, bytes, ..Retention::default() };
     let store = open_keeping(directory.path(), none);

@@ -22,7 +22,7 @@ use super::{
     batch::Batch,
     disk::{Ballast, Disk},
     engine::{Change, Engine, EngineError},
-    keys,
+    keys::{self, ledger},
     log::{self, Chunk, Recent},
     readers::Readers,
     registry_value,
@@ -370,12 +370,15 @@ impl Writer {
         // Durable from here on; nothing above told anybody, everything below does.
         self.mirroring.commit(self.seq);
         self.shared.readers.handle_durable(self.changes.iter());
+        let first = self.first_after_removed()?;
         self.changes.clear();
         self.revisions.clear();
         let mut recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
         for (length, event) in self.appended.drain(..) {
             recent.push(length, event);
         }
+        // What is gone from the log is gone for every reader, and not first after a restart.
+        recent.forget_before(first);
         drop(recent);
         self.shared.log_end.store(self.offset, Ordering::Release);
         self.shared.last.send_if_modified(|last| std::mem::replace(last, self.seq) != self.seq);
@@ -391,6 +394,15 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// The oldest event that is left, where some were removed just now.
+    fn first_after_removed(&self) -> Result<u64, EngineError> {
+        let is_removed =
+            |change: &&Change| change.key[0] == ledger::EVENT && change.value.is_none();
+        let Some(last) = self.changes.iter().rfind(is_removed) else { return Ok(0) };
+        let mut left = self.shared.engine.range(&last.key, &keys::end_of(ledger::EVENT));
+        Ok(left.next().transpose()?.map_or(0, |(key, _)| keys::event_seq(&key)))
     }
 
     fn expired_events(&self, now: Timestamp) -> Result<Vec<Change>, EngineError> {
