@@ -31,7 +31,7 @@ use crate::{
     bus::check_own_tag,
     master::Master,
     registry::Registry,
-    store::{ReadError, Store},
+    store::{Missing, ReadError, Store},
 };
 
 /// Events read at a time.
@@ -163,8 +163,24 @@ impl Reading {
     ) -> Result<(), ClientGone> {
         let mut newer = store.watch();
         let mut left = self.limit.unwrap_or(u64::MAX);
+        // Whoever begins somewhere else than after what it had has missed nothing.
+        let mut goes_on = matches!(self.since, Some(Place::Seq(seq)) if seq > 1);
         loop {
-            let Ok(events) = store.events(after, CHUNK).await else { return Ok(()) };
+            let events = match store.events(after, CHUNK).await {
+                Ok(events) => events,
+                Err(error) => return out.cut(&error).await,
+            };
+            if let Some(first) = events.first()
+                && goes_on
+                && left > 0
+            {
+                let next = if self.follow { first.seq } else { first.seq.min(end + 1) };
+                if let Some(Missing { from, to, count }) = store.missing(after, next) {
+                    let missing = json!({ "from": from, "to": to, "count": count });
+                    out.send(&json!({ "missing": missing })).await?;
+                }
+            }
+            goes_on = true;
             for event in &events {
                 if left == 0 || !self.follow && event.seq > end {
                     return Ok(());
@@ -286,5 +302,46 @@ mod tests {
             assert!(parse(&registry, &[wrong]).is_err(), "{wrong:?}");
         }
         assert!(parse(&registry, &[("follow", "true"), ("until", "5")]).is_err());
+    }
+
+    async fn body(reading: Reading, store: &Store, after: u64) -> Result<String, axum::Error> {
+        let (store, end) = (store.clone(), store.last_seq());
+        let response = ndjson(async move |out| reading.write(&store, after, end, &out).await);
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await?;
+        Ok(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_goes_on_after_a_seq_is_told_of_what_is_gone() {
+        let directory = TempDir::new().unwrap();
+        let (store, registry) = store(&directory).await;
+        drop((store, registry));
+        let retention = Retention { bytes: 1, undelivered: 1, ..Retention::default() };
+        let store = loop {
+            // The writer of a dropped store lets go of the directory a moment later.
+            match Store::open(directory.path(), retention) {
+                Ok(store) => break store,
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        let (registry, _task) = Registry::open(store.clone(), Acceptance::Auto).unwrap();
+        while store.expire().await.unwrap() {}
+        assert_eq!(store.first_seq().unwrap(), 6);
+        let reading = |query: &[(&str, &str)]| parse(&registry, query).unwrap();
+        let all = body(reading(&[]), &store, 0).await.unwrap();
+        assert!(!all.contains("missing"), "{all}");
+        let later = body(reading(&[("since", "3")]), &store, 2).await.unwrap();
+        let (first, rest) = later.split_once('\n').unwrap();
+        assert_eq!(first, r#"{"missing":{"from":3,"to":5,"count":3}}"#);
+        assert_eq!(rest.lines().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_cut_off_is_no_whole_one() {
+        let response = ndjson(async |out| {
+            out.send(&1).await?;
+            out.cut(&std::io::Error::other("torn")).await
+        });
+        assert!(axum::body::to_bytes(response.into_body(), 99).await.is_err());
     }
 }

@@ -100,6 +100,10 @@ pub(super) fn point(text: &str) -> Result<String, Failure> {
 }
 
 fn print(printer: &Printer, event: &Value) -> Result<(), Failure> {
+    if let Some(missing) = event.get("missing") {
+        printer.note(&gone(missing));
+        return Ok(());
+    }
     match printer.format_or(Format::Txt) {
         Format::Json => printer.text(&event.to_string()),
         Format::Yaml => printer.text(&format!("---\n{}", yaml(event)?)),
@@ -107,6 +111,12 @@ fn print(printer: &Printer, event: &Value) -> Result<(), Failure> {
         Format::Txt | Format::Table => printer.text(&line(event, printer.style())),
         Format::Quiet => Ok(()),
     }
+}
+
+/// What is said of events that were removed before they were read.
+fn gone(missing: &Value) -> String {
+    let [from, to, count] = ["from", "to", "count"].map(|name| cell(&missing[name]));
+    format!("warning: {count} events are gone that were not read, from seq {from} to {to}")
 }
 
 fn line(event: &Value, style: Style) -> String {
