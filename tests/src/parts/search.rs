@@ -13,7 +13,7 @@ use super::{free_port, script, script_with, text};
 
 mod shared;
 
-pub use shared::on_each;
+pub use shared::{on_any, on_each};
 
 /// The servers that a bridge speaks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

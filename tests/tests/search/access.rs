@@ -7,7 +7,7 @@ use drover_tests::{
     parts::{
         certificates::Authority,
         nginx::{Front, Nginx},
-        search::{Kind, Server, on_each},
+        search::{Kind, Server, on_any},
     },
     wait,
 };
@@ -26,7 +26,7 @@ fn directory(pipeline: &Pipeline, name: &str) -> std::path::PathBuf {
 
 #[test]
 fn a_wrong_password_pauses_the_bridge_until_its_file_is_right() {
-    on_each(|server| {
+    on_any(|server| {
         let mut pipeline = Pipeline::new(&[], "password", "");
         let front = Front::default().with_password("drover", "correct horse");
         let nginx = Nginx::start(directory(&pipeline, "nginx"), server.port(), front);
@@ -51,7 +51,7 @@ fn a_wrong_password_pauses_the_bridge_until_its_file_is_right() {
 
 #[test]
 fn an_api_key_and_a_bearer_token_are_sent_as_they_are() {
-    on_each(|server| {
+    on_any(|server| {
         for (name, keys, wanted) in [
             ("apikey", ", api_key: 'aWQ6c2VjcmV0'", "ApiKey aWQ6c2VjcmV0"),
             ("bearer", ", bearer: 'AAEAAWVsYXN0aWM'", "Bearer AAEAAWVsYXN0aWM"),
@@ -101,7 +101,7 @@ fn an_api_key_of_elasticsearch_itself_is_enough_for_everything_that_the_bridge_d
 
 #[test]
 fn an_expired_certificate_is_refused_until_a_new_one_is_there() {
-    on_each(|server| {
+    on_any(|server| {
         let mut pipeline = Pipeline::new(&[], "expired", "");
         let authority = Authority::new(&directory(&pipeline, "tls"), "authority");
         let front = |tls| Front { tls: Some(tls), ..Front::default() };
@@ -124,7 +124,7 @@ fn an_expired_certificate_is_refused_until_a_new_one_is_there() {
 
 #[test]
 fn a_server_of_another_authority_gets_nothing() {
-    on_each(|server| {
+    on_any(|server| {
         let mut pipeline = Pipeline::new(&[], "stranger", "");
         let ours = Authority::new(&directory(&pipeline, "tls"), "ours");
         let another = Authority::new(&directory(&pipeline, "other"), "another");
@@ -143,7 +143,7 @@ fn a_server_of_another_authority_gets_nothing() {
 
 #[test]
 fn a_client_certificate_is_shown_and_a_renewed_one_is_taken_while_the_master_runs() {
-    on_each(|server| {
+    on_any(|server| {
         let mut pipeline = Pipeline::new(&[], "client", "");
         let authority = Authority::new(&directory(&pipeline, "tls"), "authority");
         let another = Authority::new(&directory(&pipeline, "other"), "another");
@@ -177,7 +177,7 @@ fn a_client_certificate_is_shown_and_a_renewed_one_is_taken_while_the_master_run
 
 #[test]
 fn a_batch_that_is_too_large_for_what_stands_before_the_server_goes_in_pieces() {
-    on_each(|server| {
+    on_any(|server| {
         let mut pipeline = Pipeline::new(&[], "large", "");
         let front = Front { longest_body: Some("16k".to_owned()), ..Front::default() };
         let nginx = Nginx::start(directory(&pipeline, "nginx"), server.port(), front);

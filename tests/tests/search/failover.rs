@@ -2,7 +2,7 @@
 
 use drover_tests::parts::{
     nginx::{Front, Nginx},
-    search::on_each,
+    search::on_any,
 };
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use super::pipeline::Pipeline;
 
 #[test]
 fn events_go_to_the_other_host_when_one_stops_hangs_or_loses_its_server() {
-    on_each(|server| {
+    on_any(|server| {
         let mut pipeline = Pipeline::new(&[], "failover", "");
         let start = |name| Nginx::start(pipeline.fleet.path(name), server.port(), Front::default());
         let mut first = start("first");

@@ -1,5 +1,6 @@
 //! Every event, once, in real Elasticsearch and OpenSearch, whatever is killed, slow, full or wrong meanwhile. Each
-//! scenario runs on every server that `DROVER_SEARCH_KINDS` names; `make test-servers` names all.
+//! scenario runs on every server that `DROVER_SEARCH_KINDS` names, or on one of them where what lies before the server
+//! decides; `make test-servers` names each by itself.
 
 #![allow(clippy::unwrap_used, reason = "a scenario that cannot be set up has failed")]
 

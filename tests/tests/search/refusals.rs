@@ -6,7 +6,7 @@ use std::time::Duration;
 use drover_tests::{
     parts::{
         proxy::{Line, Proxy},
-        search::{Kind, Server, on_each},
+        search::{Kind, Server, on_any, on_each},
     },
     wait,
 };
@@ -157,7 +157,7 @@ fn answers_that_are_lost_store_nothing_twice() {
 
 #[test]
 fn connections_that_are_closed_are_made_anew() {
-    on_each(|server| {
+    on_any(|server| {
         let proxy = Proxy::start(server.port());
         let pipeline = delivering(&[proxy.url()], server, "closed");
         proxy.turn(Line::Closes);
@@ -169,7 +169,7 @@ fn connections_that_are_closed_are_made_anew() {
 
 #[test]
 fn a_page_for_people_is_no_answer() {
-    on_each(|server| {
+    on_any(|server| {
         let proxy = Proxy::start(server.port());
         let pipeline = delivering(&[proxy.url()], server, "html");
         proxy.turn(Line::Html);
@@ -181,7 +181,7 @@ fn a_page_for_people_is_no_answer() {
 
 #[test]
 fn a_slow_server_gets_everything_and_holds_up_nobody() {
-    on_each(|server| {
+    on_any(|server| {
         let proxy = Proxy::start(server.port());
         let pipeline = delivering(&[proxy.url()], server, "slow");
         proxy.turn(Line::Slow(Duration::from_secs(1)));

@@ -25,14 +25,24 @@ static SERVERS: [Mutex<Option<Kept>>; Kind::ALL.len()] = [const { Mutex::new(Non
 pub fn on_each(scenario: impl Fn(&Server)) {
     let mut kinds = Kind::chosen();
     while !kinds.is_empty() {
-        let free = kinds.iter().position(|kind| try_lock(*kind).is_some()).unwrap_or(0);
-        let kind = kinds.remove(free);
-        eprintln!("on {}", kind.name());
-        let mut kept = lock(kind);
-        let kept = kept.get_or_insert_with(|| Kept::start(kind));
-        kept.server.restore();
-        scenario(&kept.server);
+        on_free(&mut kinds, &scenario);
     }
+}
+
+/// Runs a scenario on one of the chosen servers: what lies before a server is the same whatever it is.
+pub fn on_any(scenario: impl Fn(&Server)) {
+    on_free(&mut Kind::chosen(), &scenario);
+}
+
+/// Runs a scenario on the server that no other test uses, or waits for one, and takes it from the list.
+fn on_free(kinds: &mut Vec<Kind>, scenario: &impl Fn(&Server)) {
+    let free = kinds.iter().position(|kind| try_lock(*kind).is_some()).unwrap_or(0);
+    let kind = kinds.remove(free);
+    eprintln!("on {}", kind.name());
+    let mut kept = lock(kind);
+    let kept = kept.get_or_insert_with(|| Kept::start(kind));
+    kept.server.restore();
+    scenario(&kept.server);
 }
 
 fn slot(kind: Kind) -> &'static Mutex<Option<Kept>> {
