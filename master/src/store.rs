@@ -15,11 +15,13 @@ use drover_proto::{
     id::{BootId, JobId},
     job::JobRecord,
 };
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 mod backup;
 mod batch;
+mod calendar;
 mod disk;
 mod engine;
 mod entry;
@@ -56,6 +58,7 @@ pub use retention::Retention;
 pub use state::StoreState;
 pub use usage::{Lag, Usage, UsageError};
 
+use calendar::Calendar;
 use disk::{Ballast, Disk};
 use engine::{Change, Engine};
 use gaps::Gaps;
@@ -64,6 +67,8 @@ use log::Recent;
 use readers::Readers;
 use room::Need;
 use writer::{Write, Writer, WriterParts};
+
+use crate::clock::Now;
 
 /// The format that this version writes. An older one is migrated as it is opened, a newer one is refused.
 const FORMAT: u32 = 1;
@@ -117,6 +122,7 @@ impl Store {
         let engine = Arc::new(Engine::start(directory)?);
         check_format(&engine)?;
         let (seq, offset) = end_of_log(&engine).map_err(OpenError::Read)?;
+        let newest = newest_time(&engine).map_err(OpenError::Read)?;
         let disk = Arc::new(Disk::of(directory).map_err(OpenError::Disk)?);
         let gaps = Arc::new(Gaps::read(&engine).map_err(OpenError::Read)?);
         let (last_seq, last) = watch::channel(seq);
@@ -137,6 +143,7 @@ impl Store {
             ballast: Ballast::open(directory).map_err(OpenError::Disk)?,
             refused: refused.clone(),
             retention,
+            calendar: Calendar::new(newest, Now::read()),
         });
         thread::Builder::new()
             .name("store".into())
@@ -503,6 +510,13 @@ fn check_format(engine: &Engine) -> Result<(), OpenError> {
             engine.apply(&[change]).and_then(|()| engine.flush()).map_err(OpenError::Write)
         }
     }
+}
+
+/// When the newest event was appended.
+fn newest_time(engine: &Engine) -> Result<Option<Timestamp>, ReadError> {
+    let mut log = engine.range(&[ledger::EVENT], &keys::end_of(ledger::EVENT)).rev();
+    let Some((key, value)) = log.next().transpose()? else { return Ok(None) };
+    Ok(Some(log::header(keys::event_seq(&key), &value)?.newest))
 }
 
 /// The newest event's seq, and the bytes of the log so far.

@@ -55,16 +55,17 @@ impl Retention {
     }
 
     /// The oldest values of the log, of which the newest event is `last` and all that ever were are `offset` bytes.
-    /// Readers have passed everything up to `delivered`. The newest value always stays, because seqs go on from it.
+    /// Readers have passed everything up to `delivered`. The newest value always stays, because seqs go on from it. Without
+    /// a time to believe, nothing is too old.
     pub(super) fn expired_events(
         &self,
         engine: &Engine,
         last: u64,
         offset: u64,
         delivered: u64,
-        now: Timestamp,
+        now: Option<Timestamp>,
     ) -> Result<Vec<Change>, EngineError> {
-        let oldest = before(now, self.age);
+        let oldest = now.map_or(Timestamp::MIN, |now| before(now, self.age));
         let mut values = engine.range(&[ledger::EVENT], &keys::event(last + 1)).peekable();
         let mut removed = Vec::new();
         while removed.len() < MOST_REMOVED {

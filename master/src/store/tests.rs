@@ -361,6 +361,27 @@ async fn a_master_to_which_nothing_happens_forgets_old_events_and_jobs_too() {
     assert_eq!((store.first_seq().unwrap(), store.last_seq()), (3, 3));
 }
 
+#[tokio::test]
+async fn a_clock_that_was_put_forward_by_years_makes_nothing_old_at_once() {
+    let directory = TempDir::new().unwrap();
+    let engine = Engine::start(directory.path()).unwrap();
+    let then = "2016-11-23T02:37:05Z".parse().unwrap();
+    let mut offset = 0;
+    let chunks = (1..=4).map(|seq| {
+        let mut chunk = log::Chunk::new(seq);
+        chunk.push(&writer::numbered(event(seq), seq, then));
+        let value = chunk.close(offset);
+        offset += value.len() as u64;
+        Change { key: keys::event(seq), value: Some(value) }
+    });
+    engine.apply(&chunks.collect::<Vec<_>>()).unwrap();
+    engine.flush().unwrap();
+    drop(engine);
+    let store = open(directory.path());
+    while store.expire().await.unwrap() {}
+    assert_eq!((store.first_seq().unwrap(), store.last_seq()), (1, 4));
+}
+
 #[test]
 fn a_store_of_a_newer_format_is_refused() {
     let directory = TempDir::new().unwrap();

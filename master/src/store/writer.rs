@@ -20,6 +20,7 @@ use super::{
     Appended, PutError, Retention, Revision, StoreError, StoreState,
     backup::{Mirror, Mirroring},
     batch::Batch,
+    calendar::Calendar,
     disk::{Ballast, Disk},
     engine::{Change, Engine, EngineError},
     keys::{self, ledger},
@@ -28,6 +29,7 @@ use super::{
     registry_value,
     room::{Admission, Need, Room, Turn},
 };
+use crate::clock::Now;
 
 /// No more writes than this share one flush, so that the first of them does not wait for ever.
 const MOST_WRITES: usize = 1024;
@@ -106,6 +108,7 @@ pub(super) struct WriterParts {
     /// Events that were turned away since the disk is full.
     pub(super) refused: Arc<AtomicU64>,
     pub(super) retention: Retention,
+    pub(super) calendar: Calendar,
 }
 
 pub(super) struct Writer {
@@ -158,7 +161,8 @@ impl Writer {
     }
 
     fn write(&mut self, writes: &mut mpsc::Receiver<Write>) -> Result<(), EngineError> {
-        self.look(log::to_microsecond(Timestamp::now()));
+        let now = self.read_clock();
+        self.look(now);
         loop {
             let first = match self.may_go_on() {
                 true => None,
@@ -167,8 +171,7 @@ impl Writer {
                     None => return Ok(()),
                 },
             };
-            // The one clock of the store: when events were appended.
-            let now = log::to_microsecond(Timestamp::now());
+            let now = self.read_clock();
             self.look(now);
             let mut bytes = 0;
             if let Some(write) = first {
@@ -190,8 +193,17 @@ impl Writer {
                     break;
                 }
             }
-            self.commit(now)?;
+            self.commit()?;
         }
+    }
+
+    /// The one clock of the store: when events were appended.
+    fn read_clock(&mut self) -> Timestamp {
+        let now = Now::read();
+        if let Some(step) = self.shared.calendar.handle_time(now) {
+            tracing::warn!(%step, now = %now.wall, "the clock was put forward: nothing is forgotten for its age for an hour");
+        }
+        log::to_microsecond(now.wall)
     }
 
     fn is_full(&self) -> bool {
@@ -317,8 +329,11 @@ impl Writer {
             Write::Look => {}
             Write::Expire { done } => {
                 self.forgets = true;
-                let mut removed = self.shared.retention.expired_jobs(&self.shared.engine, now)?;
-                removed.append(&mut self.expired_events(now)?);
+                let mut removed = self.expired_events()?;
+                if let Some(now) = self.shared.calendar.believed() {
+                    let WriterParts { retention, engine, .. } = &self.shared;
+                    removed.append(&mut retention.expired_jobs(engine, now)?);
+                }
                 self.answers.push(Answer::Expire(done, !removed.is_empty()));
                 self.changes.append(&mut removed);
             }
@@ -355,10 +370,10 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, now: Timestamp) -> Result<(), EngineError> {
+    fn commit(&mut self) -> Result<(), EngineError> {
         self.close_chunk();
         if self.forgets && !self.appended.is_empty() {
-            let mut removed = self.expired_events(now)?;
+            let mut removed = self.expired_events()?;
             self.changes.append(&mut removed);
         }
         self.mirroring.stage(&self.changes);
@@ -405,7 +420,8 @@ impl Writer {
         Ok(left.next().transpose()?.map_or(0, |(key, _)| keys::event_seq(&key)))
     }
 
-    fn expired_events(&self, now: Timestamp) -> Result<Vec<Change>, EngineError> {
+    fn expired_events(&self) -> Result<Vec<Change>, EngineError> {
+        let now = self.shared.calendar.believed();
         let Self { shared, seq, offset, .. } = self;
         let delivered = shared.readers.slowest();
         shared.retention.expired_events(&shared.engine, *seq, *offset, delivered, now)
