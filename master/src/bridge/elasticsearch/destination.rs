@@ -3,11 +3,12 @@
 //! [`super::template`] and [`super::budget`]; `destination/upkeep.rs` keeps to the storage budget.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{Arc, Mutex as Lock, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use drover_proto::event::Event;
 use drover_states::{diagnostic::Diagnostic, settings::Settings};
 use hyper::StatusCode;
 use jiff::{civil::Date, tz::TimeZone};
@@ -33,6 +34,8 @@ mod upkeep;
 
 /// For how long a day counts as written to after an event of it was sent.
 const WRITTEN: Duration = Duration::from_secs(600);
+/// For how long it is believed that our template and our indices are still there.
+const BELIEVED: Duration = Duration::from_secs(60);
 
 /// Where one bridge's documents go.
 #[derive(Debug)]
@@ -52,6 +55,10 @@ pub(super) struct Destination {
 struct Found {
     /// When, by [`Cluster::epoch`].
     epoch: u64,
+    /// When it was looked at last.
+    at: Instant,
+    /// Days whose indices are ours, or will be made by our template.
+    days: BTreeSet<Date>,
     server: Server,
     own: Arc<[OwnIndex]>,
 }
@@ -88,7 +95,7 @@ impl Destination {
         let index =
             settings.take("index", |node| IndexName::new(node.as_str().unwrap_or_default()))?;
         Ok(Self {
-            index: index.ok_or_else(|| settings.wrong("the bridge has no `index`"))?,
+            index: index.ok_or_else(|| settings.missing("the bridge", "index"))?,
             is_daily: settings.flag("daily")?.unwrap_or(false),
             additions: Additions::read(settings)?,
             retention: settings.take("retention", Retention::read)?.unwrap_or_default(),
@@ -118,11 +125,14 @@ impl Destination {
         items: &[Item],
     ) -> Result<Place, ElasticsearchError> {
         self.note_days(items);
+        let days = items.iter().map(|item| day(&item.event)).collect();
         let mut found = self.found.lock().await;
         let known = match found.take() {
             // After an outage it may be another version, or have lost its state.
-            Some(known) if known.epoch == cluster.epoch() => known,
-            _ => self.find_out(cluster).await?,
+            Some(known) if known.epoch == cluster.epoch() => {
+                self.ascertained(cluster, known, days).await?
+            }
+            _ => self.find_out(cluster, days).await?,
         };
         let place = Place { layout: known.server.layout, own: Arc::clone(&known.own) };
         *found = Some(known);
@@ -145,18 +155,13 @@ impl Destination {
         if retried.is_empty() {
             return Ok(stored);
         }
-        let fresh: Arc<[OwnIndex]>;
-        let own = match self.retention {
-            Retention::Own(..) => &place.own,
-            // Whoever rolls over there does it at any moment.
-            Retention::External => {
-                fresh = self.list(cluster).await?.1.into();
-                &fresh
-            }
-        };
-        for index in own.iter().filter(|index| !index.is_target(place.layout)) {
-            let meant = retried.iter().filter(|item| index.may_have(&item.event));
-            let ids: Vec<_> = meant.map(|item| item.event.id).collect();
+        let own = self.current(cluster, place).await?;
+        let older = || own.iter().filter(|index| !index.is_target(place.layout));
+        // A retry lies there most often, and by our clock alone it might seem that it cannot.
+        let latest = older().rfind(|index| index.day.is_none());
+        for index in older() {
+            let may_have = |item: &&&Item| Some(index) == latest || index.may_have(&item.event);
+            let ids: Vec<_> = retried.iter().filter(may_have).map(|item| item.event.id).collect();
             if !ids.is_empty() {
                 stored.extend(cluster.mget(std::slice::from_ref(&index.name), &ids).await?);
             }
@@ -164,8 +169,59 @@ impl Destination {
         Ok(stored)
     }
 
-    async fn find_out(&self, cluster: &Cluster) -> Result<Found, ElasticsearchError> {
+    /// Our indices as they are now: others may roll over too, by ILM, by hand, or as a second bridge to the same place.
+    async fn current(
+        &self,
+        cluster: &Cluster,
+        place: &Place,
+    ) -> Result<Arc<[OwnIndex]>, ElasticsearchError> {
+        let resolved = self.resolve(cluster).await?;
+        let target = resolved.stream.as_deref().and_then(<[_]>::last);
+        let believed = place.own.iter().find(|index| index.can_roll).map(|index| &index.name);
+        if target == believed && self.retention != Retention::External {
+            return Ok(Arc::clone(&place.own));
+        }
+        let own: Arc<[_]> = self.list(cluster).await?.1.into();
+        if let Some(found) = self.found.lock().await.as_mut() {
+            found.own = Arc::clone(&own);
+        }
+        Ok(own)
+    }
+
+    /// Looks now and then whether somebody has taken the template or an index away: a server makes an index that is not
+    /// there by itself, without our mapping where there is no template, and every payload would add fields to it.
+    async fn ascertained(
+        &self,
+        cluster: &Cluster,
+        mut known: Found,
+        mut days: BTreeSet<Date>,
+    ) -> Result<Found, ElasticsearchError> {
+        let now = Now::read().instant;
+        let is_old = now.saturating_duration_since(known.at) >= BELIEVED;
+        let has_days = known.server.layout == Layout::Stream || days.is_subset(&known.days);
+        if has_days && !is_old {
+            return Ok(known);
+        }
+        if !is_old {
+            days.append(&mut known.days);
+        }
+        let path = format!("/_index_template/{}", self.index.template(known.server.layout));
+        let (status, _) = cluster.get(&path).await?;
+        if status == StatusCode::NOT_FOUND {
+            return self.find_out(cluster, days).await;
+        }
+        let (resolved, own) = self.list(cluster).await?;
+        self.check(cluster, known.server.layout, &resolved, &own, &days).await?;
+        Ok(Found { at: now, days, own: own.into(), ..known })
+    }
+
+    async fn find_out(
+        &self,
+        cluster: &Cluster,
+        days: BTreeSet<Date>,
+    ) -> Result<Found, ElasticsearchError> {
         let epoch = cluster.epoch();
+        let at = Now::read().instant;
         let (_, said) = cluster.get("/").await?;
         let mut server = Server {
             identity: Identity::read(&said),
@@ -175,7 +231,7 @@ impl Destination {
         };
         self.put_template(cluster, &mut server).await?;
         let (resolved, own) = self.list(cluster).await?;
-        self.check(cluster, server.layout, &resolved, &own).await?;
+        self.check(cluster, server.layout, &resolved, &own, &days).await?;
         self.put_additions(cluster, server.layout, &resolved, &own).await?;
         let mut told = self.told();
         if told.server.as_ref() != Some(&server) {
@@ -186,8 +242,8 @@ impl Destination {
             told.server = Some(server.clone());
         }
         // What was noticed while the cluster was away is looked at soon.
-        told.due = Some(Now::read().instant);
-        Ok(Found { epoch, server, own: own.into() })
+        told.due = Some(at);
+        Ok(Found { epoch, at, days, server, own: own.into() })
     }
 
     /// Puts the template that this server takes: what it can is found out by trying, since versions say little of what is
@@ -248,19 +304,24 @@ impl Destination {
         }
     }
 
-    /// What stands under our name, and which of it is ours.
+    /// What stands under our name.
+    async fn resolve(&self, cluster: &Cluster) -> Result<Resolved, ElasticsearchError> {
+        let path = format!("/_resolve/index/{}?expand_wildcards=all", self.index.as_str());
+        let (status, said) = cluster.get(&path).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(Resolved::default()),
+            _ if status.is_success() => Ok(Resolved::read(&said, &self.index)),
+            _ => Err(refused("to say what is there", status, &said)),
+        }
+    }
+
+    /// The same, and which of it is ours.
     async fn list(
         &self,
         cluster: &Cluster,
     ) -> Result<(Resolved, Vec<OwnIndex>), ElasticsearchError> {
         let index = self.index.as_str();
-        let (status, said) =
-            cluster.get(&format!("/_resolve/index/{index}?expand_wildcards=all")).await?;
-        let resolved = match status {
-            StatusCode::NOT_FOUND => Resolved::default(),
-            _ if status.is_success() => Resolved::read(&said, &self.index),
-            _ => return Err(refused("to say what is there", status, &said)),
-        };
+        let resolved = self.resolve(cluster).await?;
         // The names of days are a pattern, and those of backing indices the server's own affair. A name that is not there
         // is left out: to `_cat/indices` with one, Elasticsearch 7 and OpenSearch never answer.
         let days = self.index.pattern(Layout::Daily);
@@ -292,6 +353,7 @@ impl Destination {
         layout: Layout,
         resolved: &Resolved,
         own: &[OwnIndex],
+        days: &BTreeSet<Date>,
     ) -> Result<(), ElasticsearchError> {
         const HINT: &str = "it has not the mapping that the documents need: delete or rename it, or choose another `index`";
         let index = self.index.as_str();
@@ -310,18 +372,19 @@ impl Destination {
                 Some(_) | None => Ok(()),
             },
             Layout::Daily => {
-                let today = self.index.of_day(today());
-                if is_own(&today) {
-                    return Ok(());
+                for day in days {
+                    let name = self.index.of_day(*day);
+                    if is_own(&name) {
+                        continue;
+                    }
+                    let path = format!("/{name}/_settings?filter_path=*.settings.index.uuid");
+                    let (status, _) = cluster.get(&path).await?;
+                    if status != StatusCode::NOT_FOUND {
+                        let what = format!("the index or alias `{name}`");
+                        return Err(ElasticsearchError::NotOurs { what, hint: HINT });
+                    }
                 }
-                let (status, _) = cluster
-                    .get(&format!("/{today}/_settings?filter_path=*.settings.index.uuid"))
-                    .await?;
-                if status == StatusCode::NOT_FOUND {
-                    return Ok(());
-                }
-                let what = format!("the index or alias `{today}`");
-                Err(ElasticsearchError::NotOurs { what, hint: HINT })
+                Ok(())
             }
         }
     }
@@ -355,8 +418,7 @@ impl Destination {
 
     /// The days that events go to are written to, until that is some time ago.
     fn note_days(&self, items: &[Item]) {
-        let earliest = items.iter().map(|item| item.event.ts).min();
-        let Some(earliest) = earliest.map(|ts| ts.to_zoned(TimeZone::UTC).date()) else { return };
+        let Some(earliest) = items.iter().map(|item| day(&item.event)).min() else { return };
         let now = Now::read().instant;
         let mut told = self.told();
         match told.written {
@@ -388,6 +450,14 @@ fn refused(what: &'static str, status: StatusCode, said: &Value) -> Elasticsearc
     ElasticsearchError::Refused { what, status, reason: answer::reason(&said["error"]) }
 }
 
+/// The day of an event's append.
+fn day(event: &Event) -> Date {
+    event.ts.to_zoned(TimeZone::UTC).date()
+}
+
 fn today() -> Date {
     Now::read().wall.to_zoned(TimeZone::UTC).date()
 }
+
+#[cfg(test)]
+mod tests;

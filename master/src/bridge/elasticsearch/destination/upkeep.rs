@@ -64,21 +64,22 @@ impl Destination {
     ) -> Result<(), ElasticsearchError> {
         let (_, own) = self.list(cluster).await?;
         let plan = budget.plan(&own, Now::read().wall);
-        let mut has_changed = false;
+        // What cannot be removed, as while a snapshot of it is made, keeps nothing else back.
+        let mut failed = Ok(());
         for (index, reason) in &plan.remove {
-            remove(cluster, index, *reason, news).await?;
-            has_changed = true;
+            failed = failed.and(remove(cluster, index, *reason, news).await);
         }
-        if let Some(index) = plan.roll.filter(|_| can_roll) {
+        let roll = plan.roll.filter(|_| can_roll);
+        let has_changed = !plan.remove.is_empty() || roll.is_some();
+        if let Some(index) = roll {
             self.roll(cluster, index, news).await?;
-            has_changed = true;
         }
         self.tell_over(budget, plan.over.filter(|_| plan.roll.is_none()), news);
         let own = if has_changed { self.list(cluster).await?.1 } else { own };
         if let Some(found) = self.found.lock().await.as_mut() {
             found.own = own.into();
         }
-        Ok(())
+        failed
     }
 
     async fn roll(
@@ -87,6 +88,9 @@ impl Destination {
         index: &OwnIndex,
         news: &mut Vec<News>,
     ) -> Result<(), ElasticsearchError> {
+        // Before it is asked: also where the answer is lost, or what comes after fails, nobody takes the index that is now
+        // an older one for the one that is written to.
+        *self.found.lock().await = None;
         let path = format!("/{}/_rollover", self.index.as_str());
         let (status, said) = cluster.post(&path, &Value::Null).await?;
         if !status.is_success() {
