@@ -15,8 +15,10 @@ use crate::bridge::config::texts;
 pub(super) const VERSION: u64 = 1;
 /// The key of the version.
 pub(super) const META: &str = "drover_template";
-/// Over the templates that come with a server, whose patterns begin like ours at most.
-const PRIORITY: u64 = 500;
+/// Over the templates that come with a server, whose patterns begin like ours at most. The length of the name is added:
+/// servers refuse two of one priority that match one name, and the days of `drover-events` match those of
+/// `drover-events-2`, whose own template must win.
+const PRIORITY: usize = 500;
 /// Longer keywords are kept and not searchable: no longer term is taken, in bytes, and these are characters.
 const IGNORE_ABOVE: u64 = 1024;
 
@@ -108,7 +110,7 @@ impl Additions {
         settings.extend(self.settings.clone());
         let mut template = json!({
             "index_patterns": [index.pattern(layout)],
-            "priority": PRIORITY,
+            "priority": PRIORITY + index.as_str().len(),
             "version": VERSION,
             "_meta": {META: VERSION, "description": "events of a Drover master"},
             "template": {"settings": settings, "mappings": self.mappings(flavour)},
@@ -224,6 +226,16 @@ mod tests {
         assert!(daily.get("data_stream").is_none());
         let data = &daily["template"]["mappings"]["properties"]["drover"]["properties"]["data"];
         assert_eq!(*data, json!({"type": "flat_object"}));
+    }
+
+    #[test]
+    fn bridges_whose_names_begin_alike_have_templates_of_different_priority() {
+        let priority = |name| {
+            let index = IndexName::new(name).unwrap();
+            let template = Additions::default().template(&index, Layout::Daily, Flavour::Flattened);
+            template["priority"].as_u64().unwrap()
+        };
+        assert!(priority("drover-events-2") > priority("drover-events"));
     }
 
     #[test]
