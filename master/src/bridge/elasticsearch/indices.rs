@@ -185,7 +185,11 @@ pub(super) fn own(
     written_from: Date,
 ) -> Vec<OwnIndex> {
     let lines: Vec<Line> = Vec::deserialize(lines).unwrap_or_default();
-    let is_ours = |name: &str| mappings[name]["mappings"]["_meta"][META].is_u64();
+    // A name that is no part of an address is none that a server gives.
+    let is_name = |name: &str| {
+        name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !name.is_empty()
+    };
+    let is_ours = |name: &str| is_name(name) && mappings[name]["mappings"]["_meta"][META].is_u64();
     let mut own: Vec<_> = lines.into_iter().filter(|line| is_ours(&line.index)).collect();
     let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<i64>().ok());
     let created = |line: &Line| {
@@ -339,6 +343,18 @@ mod tests {
                 (backing[1], 200, None, true),
             ]
         );
+    }
+
+    #[test]
+    fn a_name_that_is_a_pattern_or_no_part_of_an_address_is_not_ours() {
+        let backing = ["*", ".ds-e 1", "_all?x", ".ds-e-000001"].map(str::to_owned);
+        let lines: Value = backing.iter().map(|name| json!({"index": name})).collect();
+        let ours = |name: &String| (name.clone(), json!({"mappings": {"_meta": {META: 1}}}));
+        let mappings: Value = backing.iter().map(ours).collect();
+        let today = Date::constant(2026, 11, 23);
+        let own = own(&name(), &backing, &lines, &mappings, today);
+        let names: Vec<_> = own.iter().map(|index| &*index.name).collect();
+        assert_eq!(names, [".ds-e-000001"]);
     }
 
     #[test]
