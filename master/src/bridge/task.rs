@@ -310,7 +310,8 @@ impl BridgeTask {
     /// When there is something to do, if nothing happens until then.
     fn poll_timeout(&self) -> Option<Instant> {
         let upkeep = (self.is_running() && !self.is_in_upkeep).then_some(self.upkeep_at);
-        [self.feed.poll_timeout(), self.health.poll_timeout(), self.ledger.poll_timeout(), upkeep]
+        let feed = self.feed.poll_timeout().filter(|_| self.has_slot());
+        [feed, self.health.poll_timeout(), self.ledger.poll_timeout(), upkeep]
             .into_iter()
             .flatten()
             .min()

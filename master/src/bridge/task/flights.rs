@@ -42,14 +42,8 @@ impl BridgeTask {
             self.flights
                 .spawn(async move { Landed::Upkeep(timeout(PATIENCE, sink.upkeep(quiet)).await) });
         }
-        while let Some(Transmit { id, items }) = self.feed.poll_transmit(now) {
-            let sink = self.sink.clone();
-            self.flights.spawn(async move {
-                let answer = timeout(PATIENCE, sink.deliver(&items)).await;
-                Landed::Batch { id, count: items.len(), answer }
-            });
-        }
-        while self.flights.len() < self.sink.in_flight().max(1) && !self.is_in_upkeep {
+        // First, as there may always be another batch.
+        while self.has_slot() && !self.is_in_upkeep && !wants_upkeep {
             let Some(done) = self.tests.pop_front() else { break };
             let (sink, item) = (self.sink.clone(), self.test_item());
             self.flights.spawn(async move {
@@ -57,6 +51,19 @@ impl BridgeTask {
                 Landed::Test { took: super::now() - now, answer, done }
             });
         }
+        while self.has_slot() {
+            let Some(Transmit { id, items }) = self.feed.poll_transmit(now) else { break };
+            let sink = self.sink.clone();
+            self.flights.spawn(async move {
+                let answer = timeout(PATIENCE, sink.deliver(&items)).await;
+                Landed::Batch { id, count: items.len(), answer }
+            });
+        }
+    }
+
+    /// Whether the sink takes another batch beside those that are on their way.
+    pub(super) fn has_slot(&self) -> bool {
+        self.flights.len() < self.sink.in_flight().max(1)
     }
 
     /// Takes what came back.

@@ -368,3 +368,16 @@ async fn a_file_of_another_log_keeps_nothing_back() {
     settled(&handle, seq).await;
     assert_eq!(setup.lines(), [1_000, 1]);
 }
+
+#[tokio::test]
+async fn a_test_is_sent_amid_a_backlog_and_alone_where_the_order_counts() {
+    let mut setup = Setup::new();
+    setup.sink = Arc::new(Scripted::new(1));
+    let last = setup.send_many(400).await;
+    let (handle, task) = setup.start();
+    assert_eq!(handle.test().await.unwrap().verdict, TestVerdict::Done);
+    assert!(setup.sink.script().taken.len() < 200, "there is always another batch");
+    settled(&handle, last).await;
+    assert_eq!(setup.sink.script().open.1, 1, "one at a time");
+    task.abort();
+}
