@@ -50,6 +50,13 @@ pub enum Settled {
         /// Why.
         reason: String,
     },
+    /// A dead letter was refused once more.
+    StillDead {
+        /// The event.
+        event: Arc<Event>,
+        /// Why.
+        reason: String,
+    },
     /// A dead letter was delivered after all.
     Revived {
         /// Its event.
@@ -440,7 +447,10 @@ impl Feed {
             (Origin::Rewound, _) => return,
             (Origin::Log, None) => {}
             (Origin::Letter, None) => self.settled.push_back(Settled::Revived { seq: event.seq }),
-            (Origin::Log | Origin::Letter, Some(reason)) => {
+            (Origin::Letter, Some(reason)) => {
+                self.settled.push_back(Settled::StillDead { event: event.clone(), reason });
+            }
+            (Origin::Log, Some(reason)) => {
                 self.settled.push_back(Settled::Dead { event: event.clone(), reason });
             }
         }

@@ -2,7 +2,7 @@
 //! is a task of its own, and nothing in the master waits for it.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -84,6 +84,8 @@ pub struct BridgeTask {
     flights: JoinSet<Landed>,
     /// Dead letters that are to be tried again.
     reviving: VecDeque<u64>,
+    /// Those, and what of them is on its way.
+    revived: BTreeSet<u64>,
     /// Tests that wait until the sink takes another batch.
     tests: VecDeque<oneshot::Sender<Tested>>,
     orders: mpsc::Receiver<Order>,
@@ -167,6 +169,7 @@ impl BridgeTask {
             ledger,
             flights: JoinSet::new(),
             reviving: VecDeque::new(),
+            revived: BTreeSet::new(),
             tests: VecDeque::new(),
             orders: ordered,
             is_in_upkeep: false,
@@ -249,6 +252,7 @@ impl BridgeTask {
         while self.feed.room() > 0 {
             let Some(seq) = self.reviving.pop_front() else { return Ok(()) };
             if !self.ledger.letters().has(seq) {
+                self.revived.remove(&seq);
                 continue;
             }
             let failed = |source| BridgeStopped::Read { bridge: self.name.clone(), source };
@@ -256,6 +260,8 @@ impl BridgeTask {
             if let Some(event) = event {
                 let grains = self.choice.grains(&event);
                 self.feed.handle_letter(Arc::new(event), grains, now());
+            } else {
+                self.revived.remove(&seq);
             }
         }
         Ok(())
@@ -265,13 +271,18 @@ impl BridgeTask {
     fn settle(&mut self) {
         while let Some(settled) = self.feed.poll_settled() {
             match settled {
-                Settled::Dead { event, reason } => {
+                // Somebody dropped it while it was on its way once more.
+                Settled::StillDead { event, .. } if !self.revived.remove(&event.seq) => {}
+                Settled::Dead { event, reason } | Settled::StillDead { event, reason } => {
                     let seq = event.seq;
                     error!(bridge = self.name, seq, reason, "an event cannot be delivered");
                     let dropped = self.ledger.add(&event, reason.clone(), Timestamp::now());
                     self.health.handle_dead(&reason, dropped);
                 }
-                Settled::Revived { seq } => drop(self.ledger.remove(seq)),
+                Settled::Revived { seq } => {
+                    self.revived.remove(&seq);
+                    self.ledger.remove(seq);
+                }
             }
         }
         self.ledger.write(self.feed.settled(), now());

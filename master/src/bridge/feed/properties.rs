@@ -107,7 +107,7 @@ impl Receiver {
         }
         while let Some(settled) = self.feed.poll_settled() {
             let seq = match settled {
-                Settled::Dead { event, .. } => event.seq,
+                Settled::Dead { event, .. } | Settled::StillDead { event, .. } => event.seq,
                 Settled::Revived { seq } => seq,
             };
             self.letters.1 += u64::from(seq > 1_000_000);

@@ -197,7 +197,7 @@ fn a_dead_letter_that_is_tried_again_moves_no_cursor() {
         let sent = feed.poll_transmit(now).unwrap();
         feed.handle_verdicts(sent.id, verdicts.clone(), now);
     }
-    assert!(matches!(feed.poll_settled(), Some(Settled::Dead { .. })));
+    assert!(matches!(feed.poll_settled(), Some(Settled::StillDead { .. })));
 }
 
 #[test]

@@ -26,13 +26,21 @@ impl BridgeTask {
                 let _ = done.send(());
             }
             Order::Revive { letters, done } => {
-                let known = letters.into_iter().filter(|seq| self.ledger.letters().has(*seq));
                 let before = self.reviving.len();
-                self.reviving.extend(known);
+                for seq in letters {
+                    // One that is on its way already goes once.
+                    if self.ledger.letters().has(seq) && self.revived.insert(seq) {
+                        self.reviving.push_back(seq);
+                    }
+                }
                 let _ = done.send(self.reviving.len() - before);
             }
             Order::Drop { letters, done } => {
-                let dropped = letters.into_iter().filter(|seq| self.ledger.remove(*seq)).count();
+                let mut dropped = 0;
+                for seq in letters {
+                    dropped += usize::from(self.ledger.remove(seq));
+                    self.revived.remove(&seq);
+                }
                 let _ = done.send(dropped);
             }
         }

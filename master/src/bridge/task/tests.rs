@@ -381,3 +381,23 @@ async fn a_test_is_sent_amid_a_backlog_and_alone_where_the_order_counts() {
     assert_eq!(setup.sink.script().open.1, 1, "one at a time");
     task.abort();
 }
+
+#[tokio::test]
+async fn a_dead_letter_that_is_replayed_twice_goes_once_and_stays_away_when_dropped_meanwhile() {
+    let setup = Setup::new();
+    setup.sink.script().refuses = Some(("never/ever", true));
+    let dead = setup.send("never/ever", Value::Null).await;
+    let other = setup.send("never/ever", Value::Null).await;
+    let (handle, _task) = setup.start();
+    until(&handle, |progress| progress.dead_letters == 2).await;
+    assert_eq!(handle.revive(vec![dead, other, dead]).await.unwrap(), 2);
+    // On its way, or about to go.
+    assert_eq!(handle.forget(vec![dead]).await.unwrap(), 1);
+    let end = setup.send("a/end", Value::Null).await;
+    settled(&handle, end).await;
+    setup.sink.script().refuses = None;
+    while handle.revive(vec![other]).await.unwrap() == 0 {}
+    until(&handle, |progress| progress.dead_letters == 0).await;
+    assert_eq!(setup.taken().await, [0, 1, 1]);
+    assert!(handle.dead_letters().unwrap().is_empty());
+}
