@@ -13,6 +13,8 @@ use crate::bridge::{elasticsearch::moment, sink::Item};
 const CUT: &str = " …[cut]";
 /// Grains are for finding events, not for carrying documents.
 const LONGEST_GRAIN: usize = 128;
+/// What grains leave for the text, in bytes.
+const ROOM: usize = 256;
 /// More than these would leave no room for the text.
 const MOST_GRAINS: usize = 8;
 
@@ -90,15 +92,18 @@ impl Format {
         });
         let mut is_open = false;
         for (grain, text) in texts.by_ref().take(MOST_GRAINS) {
+            let mut part = String::new();
             if !is_open {
-                let _ = write!(message, "[grains@{}", self.enterprise);
-                is_open = true;
+                let _ = write!(part, "[grains@{}", self.enterprise);
             }
-            parameter(
-                message,
-                &parameter_name(grain),
-                &text[..text.floor_char_boundary(LONGEST_GRAIN)],
-            );
+            let text = &text[..text.floor_char_boundary(LONGEST_GRAIN)];
+            parameter(&mut part, &parameter_name(grain), text);
+            // Escaped it may be four times as long.
+            if message.len() + part.len() + ROOM > self.longest {
+                break;
+            }
+            message.push_str(&part);
+            is_open = true;
         }
         if is_open {
             message.push(']');
@@ -269,6 +274,18 @@ mod tests {
             prop_assert!(fields[5].len() <= 32 && fields[5].is_ascii() && !fields[5].is_empty());
             prop_assert!(fields[6].starts_with("[drover@32473 "));
         }
+    }
+
+    #[test]
+    fn grains_leave_room_for_the_text_however_they_are_escaped() {
+        let grains: Map<String, Value> = (0..8)
+            .map(|grain| (format!("{grain}").repeat(32), json!("\u{1}".repeat(128))))
+            .collect();
+        let tag = "\\".repeat(512);
+        let data = json!({"jid": "\u{1}".repeat(64)});
+        let message = text(&item(&tag, Some("a"), Value::Object(grains), data), "what happened");
+        assert!(message.len() <= 2048, "{} bytes", message.len());
+        assert!(message.ends_with("] what happened"), "{message}");
     }
 
     #[test]
