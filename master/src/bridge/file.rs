@@ -3,7 +3,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use drover_states::{diagnostic::Diagnostic, settings::Settings};
@@ -25,6 +28,10 @@ use writer::{Line, Writer};
 pub struct FileSink {
     shape: Shape,
     writer: Arc<Mutex<Writer>>,
+    /// Whoever works on the file has it. One thread at a time waits for a disk that hangs, however often it is tried:
+    /// all of the master's would be used up.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    is_replay: AtomicBool,
 }
 
 impl FileSink {
@@ -41,7 +48,8 @@ impl FileSink {
 
     fn new(path: PathBuf, shape: Shape, rotation: Option<Rotation>) -> Self {
         let writer = Writer::new(path, shape.has_id(), rotation);
-        Self { shape, writer: Arc::new(Mutex::new(writer)) }
+        let writer = Arc::new(Mutex::new(writer));
+        Self { shape, writer, turn: Arc::default(), is_replay: AtomicBool::new(false) }
     }
 
     /// Writes a line for each event, and returns when they are on the disk.
@@ -74,7 +82,7 @@ impl FileSink {
 
     /// What was written before is wanted once more.
     pub fn handle_replay(&self) {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).handle_replay();
+        self.is_replay.store(true, Ordering::Relaxed);
     }
 
     /// Works on the file on a thread that may block.
@@ -82,8 +90,17 @@ impl FileSink {
         &self,
         work: impl FnOnce(&mut Writer) -> T + Send + 'static,
     ) -> T {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let writer = self.writer.clone();
-        let work = move || work(&mut writer.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_replay = self.is_replay.swap(false, Ordering::Relaxed);
+        let work = move || {
+            let _turn = turn;
+            let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_replay {
+                writer.handle_replay();
+            }
+            work(&mut writer)
+        };
         tokio::task::spawn_blocking(work).await.expect("writing a file does not panic")
     }
 }

@@ -2,13 +2,16 @@
 //! point loses none of them: what was begun is ended with the next rotation.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, BufReader, BufWriter, Write as _},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use drover_states::{diagnostic::Diagnostic, settings::Settings};
 use flate2::{Compression, write::GzEncoder};
+
+use super::writer::MODE;
 
 /// When a file is full, and what becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,11 @@ impl Rotation {
                 }
             }
         }
-        fs::rename(path, Form::Plain.place(path, 1))?;
+        if self.keep == 0 {
+            fs::remove_file(path)?;
+        } else {
+            fs::rename(path, Form::Plain.place(path, 1))?;
+        }
         sync_directory(path)
     }
 
@@ -61,7 +68,9 @@ impl Rotation {
             let packed = Form::Packed.place(path, number);
             if !packed.exists() {
                 let part = with_end(&packed, ".part");
-                let file = BufWriter::new(File::create(&part)?);
+                let mut options = OpenOptions::new();
+                options.write(true).create(true).truncate(true).mode(MODE);
+                let file = BufWriter::new(options.open(&part)?);
                 let mut packer = GzEncoder::new(file, Compression::default());
                 io::copy(&mut BufReader::new(File::open(&plain)?), &mut packer)?;
                 let mut file = packer.finish()?;

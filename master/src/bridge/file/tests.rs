@@ -202,3 +202,48 @@ async fn a_rotation_that_a_crash_ended_anywhere_loses_and_doubles_nothing() {
         assert_eq!(seqs, (1..=24).collect::<Vec<_>>());
     }
 }
+
+#[tokio::test]
+async fn a_file_that_none_is_kept_of_begins_anew() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("events.ndjson");
+    let sink = rotating(&path, 0, true);
+    for seq in 1..=20 {
+        write(&sink, seq..=seq).await;
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    assert_eq!(seqs(&path).last(), Some(&20));
+}
+
+#[tokio::test]
+async fn events_are_not_every_users_to_read() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("events.ndjson");
+    write(&rotating(&path, 3, true), 1..=8).await;
+    write(&rotating(&path, 3, true), 9..=9).await;
+    let mut files = 0;
+    for file in fs::read_dir(directory.path()).unwrap() {
+        let mode = file.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{mode:o}");
+        files += 1;
+    }
+    assert_eq!(files, 2);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_keeps_one_thread() {
+    let directory = TempDir::new().unwrap();
+    let sink = sink(&directory.path().join("events.ndjson"));
+    let writer = sink.writer.clone();
+    let hanging = writer.lock().unwrap();
+    for _ in 0..3 {
+        let given_up = std::time::Duration::from_millis(20);
+        tokio::time::timeout(given_up, sink.deliver(&items(1..=1))).await.unwrap_err();
+    }
+    // Ours, the sink's, and that of the thread which waits.
+    assert_eq!(Arc::strong_count(&writer), 3);
+    drop(hanging);
+    sink.deliver(&items(2..=2)).await.unwrap();
+}

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,6 +12,9 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::{recovery, rotation::Rotation};
+
+/// Events are no business of every user's: a new file is its group's to read, and nobody else's.
+pub(super) const MODE: u32 = 0o640;
 
 /// Why lines were not written. The batch is tried again.
 #[derive(Debug, Error)]
@@ -183,8 +186,9 @@ fn open(path: &Path) -> Result<Open, FileError> {
             .map_err(|source| FileError::Directory { path: path.to_owned(), source })?;
     }
     let is_new = !path.exists();
-    let mut file =
-        OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(MODE);
+    let mut file = options.open(path).map_err(failed)?;
     if is_new && let Some(directory) = directory {
         // The name of a new file is durable with its directory.
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
