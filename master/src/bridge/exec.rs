@@ -39,6 +39,7 @@ impl ExecError {
             Self::Ended { .. }
             | Self::Deaf { .. }
             | Self::Silent { .. }
+            | Self::Busy { .. }
             | Self::Violation(_)
             | Self::Pipe(_) => Failure::Away,
         }
@@ -115,9 +116,14 @@ impl ExecSink {
             Ok(Err(error)) => return Err(error),
             Err(_) => None,
         };
-        let later = failed.clone().unwrap_or_else(|| {
-            format!("the program has yet to acknowledge {} events", child.acks.outstanding())
-        });
+        let busy = ExecError::Busy { outstanding: child.acks.outstanding() };
+        let is_refused = refused.iter().any(Option::is_some);
+        let is_answered = seqs.iter().any(|seq| child.acks.verdict(*seq).is_some());
+        if failed.is_none() && !is_refused && !is_answered {
+            *kept = Some(child);
+            return Err(busy);
+        }
+        let later = failed.clone().unwrap_or_else(|| busy.to_string());
         let verdict = |(item, refused): (&Item, Option<Verdict>)| {
             let answered = refused.or_else(|| child.acks.verdict(item.event.seq).cloned());
             answered.unwrap_or_else(|| Verdict::Later(later.clone()))

@@ -15,7 +15,7 @@ use super::{
     elasticsearch::{ElasticsearchError, ElasticsearchSink},
     exec::{ExecError, ExecSink},
     file::{FileError, FileSink},
-    logstash::{LogstashError, LogstashSink},
+    logstash::{LogstashError, LogstashSink, LumberjackError},
     mqtt::{MqttError, MqttSink},
     stdout::{StdoutError, StdoutSink},
     syslog::{SyslogError, SyslogSink},
@@ -165,6 +165,27 @@ impl SinkError {
             Self::Exec(error) => error.failure(),
             #[cfg(test)]
             Self::Scripted(error) => error.0,
+        }
+    }
+}
+
+impl SinkError {
+    /// Whether the receiver is there and works on what it was given: it is waited for, and is not away.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        match self {
+            Self::Logstash(LogstashError::Lumberjack(LumberjackError::Busy { .. }))
+            | Self::Exec(ExecError::Busy { .. }) => true,
+            Self::Elasticsearch(_)
+            | Self::File(_)
+            | Self::Logstash(_)
+            | Self::Mqtt(_)
+            | Self::Syslog(_)
+            | Self::Webhook(_)
+            | Self::Stdout(_)
+            | Self::Exec(_) => false,
+            #[cfg(test)]
+            Self::Scripted(_) => false,
         }
     }
 }

@@ -73,6 +73,12 @@ pub enum ExecError {
         /// How long it was given.
         patience: Duration,
     },
+    /// It lives, and has been given more time than this.
+    #[error("the program has yet to acknowledge {outstanding} events")]
+    Busy {
+        /// What is left.
+        outstanding: usize,
+    },
     /// It says what it may not.
     #[error(transparent)]
     Violation(#[from] ViolationError),

@@ -54,6 +54,14 @@ pub enum LumberjackError {
         /// For so long.
         patience: Duration,
     },
+    /// It gives signs of life, and has no time.
+    #[error("`{address}` is alive and has yet to acknowledge {left} events")]
+    Busy {
+        /// The receiver.
+        address: Address,
+        /// How many are on their way.
+        left: usize,
+    },
     /// It answers something else.
     #[error(
         "`{address}` does not speak the Beats protocol as it should: is the port a Beats input's?"
@@ -76,6 +84,7 @@ impl LumberjackError {
             | Self::Broken { .. }
             | Self::Ended { .. }
             | Self::Silent { .. }
+            | Self::Busy { .. }
             | Self::Ack { .. } => Failure::Away,
         }
     }
@@ -146,13 +155,15 @@ impl Lumberjack {
             }
             Err(_) => None,
         };
-        let busy = || {
-            let left = connection.seqs.len() - acked;
-            format!("`{}` is alive and has yet to acknowledge {left} events", connection.address)
-        };
-        let later = failed.clone().unwrap_or_else(busy);
+        let later = failed.clone().unwrap_or_else(|| connection.busy().to_string());
         let done = connection.seqs.iter().take(acked).map(|seq| (*seq, Verdict::Done));
         let mut verdicts: HashMap<u64, Verdict> = done.collect();
+        let is_any_done = documents.iter().any(|(seq, _)| verdicts.contains_key(seq));
+        if failed.is_none() && !is_any_done {
+            let busy = connection.busy();
+            *kept = Some(connection);
+            return Err(busy);
+        }
         for (seq, _) in &documents {
             verdicts.entry(*seq).or_insert_with(|| Verdict::Later(later.clone()));
         }
@@ -220,6 +231,11 @@ impl Connection {
 
     fn silent(&self, patience: Duration) -> LumberjackError {
         LumberjackError::Silent { address: self.address.clone(), patience }
+    }
+
+    fn busy(&self) -> LumberjackError {
+        let left = self.seqs.len() - self.acks.acked();
+        LumberjackError::Busy { address: self.address.clone(), left }
     }
 
     /// Itself, if it stands, and if what is on its way on it is still wanted.

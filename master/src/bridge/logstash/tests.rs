@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{frame::decode, *};
-use crate::bridge::sink::item;
+use crate::bridge::sink::{Failure, SinkError, item};
 
 fn read(text: &str) -> Result<LogstashSink, Diagnostic> {
     let root = yaml::load_nodes(text)?;
@@ -146,6 +146,10 @@ async fn a_busy_input_is_waited_for_and_not_sent_twice() {
     let verdicts = told.recv().await.unwrap().unwrap();
     assert_eq!(verdicts[0], Verdict::Done);
     assert!(matches!(&verdicts[2], Verdict::Later(reason) if reason.contains("is alive")));
+    // Nothing new of it: that is no failure.
+    give.send(items(2..=4)).await.unwrap();
+    let busy = SinkError::from(told.recv().await.unwrap().unwrap_err());
+    assert!(busy.is_busy() && busy.failure() == Failure::Away, "{busy}");
     // What came along meanwhile waits for the window that is on its way.
     give.send(items(2..=4)).await.unwrap();
     input.answer(&[3]).await;

@@ -103,7 +103,7 @@ impl BridgeTask {
 
     fn land_batch(&mut self, id: u64, count: usize, answer: Answer<Vec<Verdict>>) {
         let now = now();
-        let (failure, reason) = match answer {
+        let (failure, reason, is_busy) = match answer {
             Ok(Ok(verdicts)) => {
                 let late = verdicts.iter().find_map(|verdict| match verdict {
                     Verdict::Later(reason) => Some(reason.clone()),
@@ -126,14 +126,16 @@ impl BridgeTask {
                 }
                 return;
             }
-            Ok(Err(error)) => (error.failure(), reason(&error)),
-            Err(_) => (Failure::Away, silence(&format!("{count} events"))),
+            Ok(Err(error)) => (error.failure(), reason(&error), error.is_busy()),
+            Err(_) => (Failure::Away, silence(&format!("{count} events")), false),
         };
         self.feed.handle_failure(id, failure, &reason, now);
         match failure {
             // The server is there, and takes smaller ones.
             Failure::TooLarge => self.last_error = Some((Timestamp::now(), reason)),
             Failure::Denied => self.handle_failure(&reason, true),
+            // It takes its time, and says so. Nothing is wrong with it.
+            Failure::Away if is_busy => self.last_error = Some((Timestamp::now(), reason)),
             Failure::Away => {
                 self.ambiguous_at = now;
                 self.handle_failure(&reason, false);
