@@ -108,7 +108,11 @@ pub struct MqttSink {
     orders: mpsc::Sender<Order>,
     /// The other end, until the connection's task begins.
     given: Mutex<Option<mpsc::Receiver<Order>>>,
+    trouble: Trouble,
 }
+
+/// What is wrong with what is heard, until somebody asks.
+type Trouble = Arc<Mutex<Option<String>>>;
 
 impl MqttSink {
     /// Reads its own keys: `url`, TLS, `version`, `client_id`, `username`, `password`, `keep_alive`, `will_topic`, `topic`,
@@ -124,6 +128,7 @@ impl MqttSink {
             shape: Shape::read(settings)?,
             orders,
             given: Mutex::new(Some(given)),
+            trouble: Trouble::default(),
         })
     }
 
@@ -135,7 +140,8 @@ impl MqttSink {
     fn begin(&self, store: Option<Store>) {
         let given = self.given.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(given) = given {
-            tokio::spawn(Link::new(Arc::clone(&self.broker), given, store).run());
+            let (broker, trouble) = (Arc::clone(&self.broker), Arc::clone(&self.trouble));
+            tokio::spawn(Link::new(broker, given, store, trouble).run());
         }
     }
 
@@ -162,6 +168,12 @@ impl MqttSink {
             Err(reason) => Verdict::Refused(reason),
         };
         Ok(made.into_iter().map(verdict).collect())
+    }
+
+    /// What is wrong with what it hears, once.
+    #[must_use]
+    pub fn poll_trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The broker, and what it is spoken to in.

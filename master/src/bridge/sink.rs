@@ -351,6 +351,23 @@ impl Sink {
         }
     }
 
+    /// What is wrong beside deliveries since it was last asked: of what it hears.
+    #[must_use]
+    pub fn poll_trouble(&self) -> Option<String> {
+        match self {
+            Self::Mqtt(sink) => sink.poll_trouble(),
+            Self::Elasticsearch(_)
+            | Self::File(_)
+            | Self::Logstash(_)
+            | Self::Syslog(_)
+            | Self::Webhook(_)
+            | Self::Stdout(_)
+            | Self::Exec(_) => None,
+            #[cfg(test)]
+            Self::Scripted(_) => None,
+        }
+    }
+
     /// The cursor was set back: what comes next may be there already, and is wanted once more.
     pub fn handle_replay(&self) {
         match self {

@@ -202,6 +202,9 @@ impl BridgeTask {
             self.launch();
             self.settle();
             self.tell().await?;
+            if let Some(trouble) = self.sink.poll_trouble() {
+                self.last_error = Some((Timestamp::now(), trouble));
+            }
             self.show();
             let due = self.poll_timeout();
             let timer = async {

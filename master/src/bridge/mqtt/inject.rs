@@ -10,7 +10,10 @@ use drover_proto::{
 };
 use serde_json::{Value, json};
 use thiserror::Error;
-use tokio::{sync::mpsc, time};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time,
+};
 use tracing::warn;
 
 use super::{
@@ -28,6 +31,8 @@ use crate::{
 const LARGEST: usize = 256 << 10;
 /// Messages that wait until their events are durable.
 const QUEUE: usize = 1_000;
+/// Bytes that wait with them.
+const QUEUE_BYTES: usize = 16 << 20;
 /// How long a full store is left alone.
 const FULL: Duration = Duration::from_secs(1);
 
@@ -36,10 +41,14 @@ pub(super) type OfConnection<T> = (u64, T);
 
 /// The connection's side of the injector.
 pub(super) struct Injector {
-    messages: mpsc::Sender<OfConnection<Received>>,
+    messages: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
     acknowledged: mpsc::Receiver<OfConnection<u16>>,
     dropped: u64,
 }
+
+/// A message with the room that it takes.
+type Waiting = (OfConnection<Received>, OwnedSemaphorePermit);
 
 /// Why a message becomes no event.
 #[derive(Debug, Error)]
@@ -66,12 +75,22 @@ impl Injector {
         let (messages, received) = mpsc::channel(QUEUE);
         let (acknowledge, acknowledged) = mpsc::channel(QUEUE);
         tokio::spawn(run(broker, store, received, acknowledge));
-        Self { messages, acknowledged, dropped: 0 }
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+        Self { messages, room, acknowledged, dropped: 0 }
     }
 
     /// Takes a message, unless too many wait already: then a broker that was promised less has sent more.
-    pub(super) fn take(&mut self, connection: u64, received: Received) {
-        if self.messages.try_send((connection, received)).is_ok() {
+    pub(super) fn take(&mut self, connection: u64, mut received: Received) {
+        if received.size > LARGEST {
+            // It becomes no event, and says so by its size.
+            received.payload = Vec::new();
+        }
+        let bytes = received.payload.len() + received.topic.len();
+        let room = Arc::clone(&self.room);
+        let room = room.try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if let Ok(room) = room
+            && self.messages.try_send(((connection, received), room)).is_ok()
+        {
             return;
         }
         self.dropped += 1;
@@ -96,12 +115,12 @@ impl Injector {
 async fn run(
     broker: Arc<Broker>,
     store: Store,
-    mut received: mpsc::Receiver<OfConnection<Received>>,
+    mut received: mpsc::Receiver<Waiting>,
     acknowledge: mpsc::Sender<OfConnection<u16>>,
 ) {
     let mut pace = time::interval(Duration::from_secs(1) / broker.inject_rate.get());
     pace.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    while let Some((connection, message)) = received.recv().await {
+    while let Some(((connection, message), _room)) = received.recv().await {
         pace.tick().await;
         match event(&broker.subscriptions, &message) {
             Ok(None) => {}
@@ -139,6 +158,9 @@ fn event(
     if message.is_retained && !subscription.retained {
         return Ok(None);
     }
+    if message.size > LARGEST {
+        return Err(NotAnEvent::Large(message.size));
+    }
     let data = data(subscription.payload, &message.payload)?;
     let tag = match &subscription.tag {
         None => message.topic.clone(),
@@ -154,9 +176,6 @@ fn event(
 }
 
 fn data(payload: Payload, bytes: &[u8]) -> Result<Value, NotAnEvent> {
-    if bytes.len() > LARGEST {
-        return Err(NotAnEvent::Large(bytes.len()));
-    }
     let json = || serde_json::from_slice(bytes).ok().filter(codec::is_shallow);
     let text = || std::str::from_utf8(bytes).ok().map(Value::from);
     let base64 = || json!({"base64": STANDARD.encode(bytes)});
@@ -182,7 +201,8 @@ mod tests {
             retained: false,
         };
         let (topic, payload) = (topic.to_owned(), payload.to_vec());
-        let received = Received { id: Some(1), topic, payload, is_retained: false };
+        let size = payload.len();
+        let received = Received { id: Some(1), topic, payload, size, is_retained: false };
         let event = event(&[subscription], &received).map_err(|why| chain(&why))?;
         let event = event.expect("it is news");
         Ok((event.tag.to_string(), event.data))
@@ -223,9 +243,27 @@ mod tests {
             payload: Payload::Text,
             retained,
         };
-        let received =
-            Received { id: None, topic: "a".into(), payload: b"x".to_vec(), is_retained: true };
+        let (topic, payload) = ("a".into(), b"x".to_vec());
+        let received = Received { id: None, topic, payload, size: 1, is_retained: true };
         assert!(event(&[subscription(false)], &received).unwrap().is_none());
         assert!(event(&[subscription(true)], &received).unwrap().is_some());
+    }
+    #[tokio::test]
+    async fn messages_that_wait_take_a_bounded_room() {
+        let (messages, mut received) = mpsc::channel(QUEUE);
+        let (_acknowledge, acknowledged) = mpsc::channel(1);
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+        let mut injector = Injector { messages, room, acknowledged, dropped: 0 };
+        for size in [LARGEST; 500].into_iter().chain([LARGEST * 4; 10]) {
+            let (topic, payload) = ("a".to_owned(), vec![b'x'; size]);
+            let received = Received { id: None, topic, payload, size, is_retained: false };
+            injector.take(1, received);
+        }
+        let mut waiting = 0;
+        while let Ok(((_, message), _)) = received.try_recv() {
+            waiting += message.payload.len();
+        }
+        assert!(waiting <= QUEUE_BYTES, "{waiting} bytes wait");
+        assert!(injector.dropped > 400);
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     future::Future,
     io,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,10 +18,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    MqttError, chain,
+    MqttError, Trouble, chain,
     inject::Injector,
     packet::{Connect, Message},
-    reason::Meaning,
+    reason::{self, Meaning},
     session::{Answer, End, Event, LARGEST, Session},
     settings::Broker,
 };
@@ -36,6 +36,8 @@ use crate::{
 
 /// How long a broker may leave a batch without any answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A connection that lasted for so long was a good one.
+const STEADY: Duration = Duration::from_secs(10);
 /// What is read at once.
 const CHUNK: usize = 16 << 10;
 /// How long a broker keeps what is for us while we are away, in seconds: a week.
@@ -69,6 +71,7 @@ pub(super) struct Link {
     /// Counts connections.
     connection: u64,
     last_failure: String,
+    trouble: Trouble,
 }
 
 /// An open connection.
@@ -85,12 +88,13 @@ impl Link {
         broker: Arc<Broker>,
         orders: mpsc::Receiver<Order>,
         store: Option<Store>,
+        trouble: Trouble,
     ) -> Self {
         let injector = store
             .filter(|_| !broker.subscriptions.is_empty())
             .map(|store| Injector::start(Arc::clone(&broker), store));
         let last_failure = String::new();
-        Self { broker, orders, injector, last_id: 0, connection: 0, last_failure }
+        Self { broker, orders, injector, last_id: 0, connection: 0, last_failure, trouble }
     }
 
     /// Runs until the sink is gone.
@@ -110,12 +114,16 @@ impl Link {
             };
             let failed = match self.open().await {
                 Ok(wire) => {
-                    backoff.reset();
                     self.last_failure.clear();
-                    match self.converse(wire, order.map(Batch::new)).await {
-                        None => return,
-                        Some(why) => why,
+                    let opened = now();
+                    let Some(why) = self.converse(wire, order.map(Batch::new)).await else {
+                        return;
+                    };
+                    // One that takes us and ends it at once, again and again, is not asked more often for it.
+                    if now() - opened >= STEADY {
+                        backoff.reset();
                     }
+                    why
                 }
                 Err(why) => {
                     let told = chain(&why);
@@ -124,6 +132,7 @@ impl Link {
                         let _ = order.reply.send(Err(why));
                     } else if self.last_failure != told {
                         warn!(bridge = self.broker.bridge, "no connection to the broker: {told}");
+                        self.tell(told.clone());
                         self.last_failure = told;
                     }
                     retry_at = now() + backoff.pause();
@@ -131,8 +140,14 @@ impl Link {
                 }
             };
             info!(bridge = self.broker.bridge, "the connection to the broker ended: {failed}");
+            self.tell(failed);
             retry_at = now() + backoff.pause();
         }
+    }
+
+    /// Says what is wrong to whoever asks for the bridge's status.
+    fn tell(&self, trouble: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
     }
 
     /// Connects, and waits until the broker takes the connection.
@@ -159,7 +174,8 @@ impl Link {
             largest: u32::try_from(LARGEST).unwrap_or(u32::MAX),
         }
         .write(broker.version, &mut bytes);
-        let session = Session::new(broker.version, bytes, broker.keep_alive, self.last_id, now());
+        let Broker { version, keep_alive, largest, .. } = *broker;
+        let session = Session::new(version, bytes, keep_alive, self.last_id, largest, now());
         let (reader, writer) = split(stream);
         let read = BytesMut::new();
         let mut wire = Wire { session, reader, writer, read, unsent: Bytes::new() };
@@ -257,6 +273,10 @@ impl Link {
                         if code >= 0x80 {
                             let (bridge, topic) = (&self.broker.bridge, &subscription.topic);
                             warn!(bridge, topic, code, "the broker refuses a subscription");
+                            let (_, words) = reason::of_suback(self.broker.version, code);
+                            self.tell(format!(
+                                "the broker refuses the subscription to `{topic}`: {words}"
+                            ));
                         }
                     }
                 }

@@ -45,6 +45,17 @@ pub enum Packet {
         /// Whether it was kept by the broker, and is no news.
         is_retained: bool,
     },
+    /// A message of a subscription, larger than what we take: its beginning.
+    TooLarge {
+        /// With QoS 1: what it is acknowledged by.
+        id: Option<u16>,
+        /// Where it was published.
+        topic: String,
+        /// All bytes of it.
+        size: usize,
+        /// How many of them are still to come, and are of no use.
+        rest: usize,
+    },
     /// The broker has a message (3.4).
     Puback {
         /// Which.
@@ -87,7 +98,9 @@ pub enum MalformedError {
     Content(u8),
 }
 
-/// The packet that begins `bytes`, once all of it is there; it is taken out.
+/// The packet that begins `bytes`, once all of it is there; it is taken out. Of a message larger than `largest` the
+/// beginning is enough, with what is there of the rest: a broker of 3.1.1 cannot be told what we take, and would send it
+/// again on every connection.
 ///
 /// # Errors
 /// When it is none; the connection is of no more use.
@@ -101,7 +114,11 @@ pub fn read(
     };
     let whole = 1 + width + length;
     if whole > largest {
-        return Err(MalformedError::TooLarge(whole));
+        return if bytes[0] >> 4 == 3 {
+            beginning(bytes, 1 + width, whole)
+        } else {
+            Err(MalformedError::TooLarge(whole))
+        };
     }
     if bytes.len() < whole {
         return Ok(None);
@@ -148,6 +165,38 @@ fn content_of(
         other => return Err(MalformedError::Unexpected(other)),
     };
     if content.is_empty() { Ok(packet) } else { Err(malformed) }
+}
+
+/// Topic and identifier of a message of `size` bytes, and what of it is there taken out.
+fn beginning(
+    bytes: &mut BytesMut,
+    head: usize,
+    size: usize,
+) -> Result<Option<Packet>, MalformedError> {
+    let id_width = match (bytes[0] >> 1) & 3 {
+        0 => 0,
+        1 => 2,
+        _ => return Err(MalformedError::Content(3)),
+    };
+    let content = &mut &bytes[head..];
+    let topic_width = match content.get(..2) {
+        Some(length) => 2 + usize::from(u16::from_be_bytes([length[0], length[1]])),
+        None => return Ok(None),
+    };
+    if head + topic_width + id_width > size {
+        return Err(MalformedError::Content(3));
+    }
+    if content.len() < topic_width + id_width {
+        return Ok(None);
+    }
+    let topic = read_text(content).ok_or(MalformedError::Content(3))?;
+    let id = match id_width {
+        0 => None,
+        _ => Some(number(content).ok_or(MalformedError::Content(3))?),
+    };
+    let here = bytes.len().min(size);
+    bytes.advance(here);
+    Ok(Some(Packet::TooLarge { id, topic, size, rest: size - here }))
 }
 
 fn publish(flags: u8, content: &mut &[u8], version: Version) -> Option<Packet> {
@@ -431,7 +480,7 @@ mod tests {
     fn what_is_no_packet_is_refused() {
         for (bytes, wrong) in [
             (&[0x30, 0x80, 0x80, 0x80, 0x80, 1][..], MalformedError::Length),
-            (&[0x30, 0xff, 0xff, 0x7f], MalformedError::TooLarge(2_097_155)),
+            (&[0x40, 0xff, 0xff, 0x7f], MalformedError::TooLarge(2_097_155)),
             (&[0x10, 0], MalformedError::Unexpected(1)),
             (&[0x40, 1, 0], MalformedError::Content(4)),
             (&[0x40, 2, 0, 0], MalformedError::Content(4)),
@@ -442,6 +491,29 @@ mod tests {
             assert_eq!(read_all(bytes, Version::V3), Err(wrong), "{bytes:?}");
         }
         assert_eq!(read_all(&[0xe0, 1, 0], Version::V3), Err(MalformedError::Unexpected(14)));
+    }
+
+    #[test]
+    fn of_a_message_that_is_too_large_the_beginning_is_read() {
+        let beginning = [0x32, 0xff, 0xff, 0x7f, 0, 3, b'a', b'/', b'b', 0, 7, b'x', b'x'];
+        for cut in 1..11 {
+            assert_eq!(read_all(&beginning[..cut], Version::V3), Ok(None), "{cut}");
+        }
+        let mut bytes = BytesMut::from(&beginning[..]);
+        let size = 2_097_151 + 4;
+        assert_eq!(
+            read(&mut bytes, Version::V3, 100),
+            Ok(Some(Packet::TooLarge {
+                id: Some(7),
+                topic: "a/b".into(),
+                size,
+                rest: size - beginning.len()
+            }))
+        );
+        assert!(bytes.is_empty());
+        let longer_than_itself = [0x30, 0xff, 0x01, 0xff, 0xff];
+        let read = read(&mut BytesMut::from(&longer_than_itself[..]), Version::V3, 100);
+        assert_eq!(read, Err(MalformedError::Content(3)));
     }
 
     #[test]

@@ -35,6 +35,18 @@ pub(super) fn of_connack(version: Version, code: u8) -> (Meaning, &'static str) 
     }
 }
 
+/// Why a subscription is not taken. 3.1.1 has one code for it (3.9.3).
+pub(super) const fn of_suback(version: Version, code: u8) -> (Meaning, &'static str) {
+    match version {
+        Version::V3 => (Meaning::Denied, "it gives no reason; may this user read there?"),
+        Version::V5 => match code {
+            0x8f => (Meaning::Denied, "the topic filter is not taken"),
+            0x9e | 0xa1 | 0xa2 => (Meaning::Denied, "it does not support such subscriptions"),
+            _ => meaning(code),
+        },
+    }
+}
+
 /// What a broker of version 5 says.
 pub(super) const fn meaning(code: u8) -> (Meaning, &'static str) {
     match code {

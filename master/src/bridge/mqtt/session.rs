@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use thiserror::Error;
 
 use super::{
@@ -17,8 +17,8 @@ use super::{
 
 /// How many messages wait for the broker's answer where it does not say.
 const WINDOW: usize = 200;
-/// What a packet of a broker may be.
-pub(super) const LARGEST: usize = 16 << 20;
+/// What a packet of a broker may be: far more than the payload of an event.
+pub(super) const LARGEST: usize = 1 << 20;
 /// The protocol's own limit.
 const LARGEST_EVER: usize = 268_435_455;
 /// How long a broker may think about our CONNECT.
@@ -50,7 +50,10 @@ pub(super) struct Received {
     /// It is acknowledged by this, with QoS 1.
     pub(super) id: Option<u16>,
     pub(super) topic: String,
+    /// Empty where it is larger than what we take.
     pub(super) payload: Vec<u8>,
+    /// How large it is, or its packet.
+    pub(super) size: usize,
     pub(super) is_retained: bool,
 }
 
@@ -104,6 +107,8 @@ pub(super) struct Session {
     waiting: BTreeMap<u16, usize>,
     window: usize,
     largest: usize,
+    /// How many bytes of what is too large are still to come.
+    skips: usize,
     takes_qos_1: bool,
     retains: bool,
     last_id: u16,
@@ -118,12 +123,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A connection that begins with these bytes of a CONNECT. Packet identifiers go on from `last_id`.
+    /// A connection that begins with these bytes of a CONNECT. Packet identifiers go on from `last_id`, and no packet of
+    /// ours is larger than `largest`, or what the broker says.
     pub(super) fn new(
         version: Version,
         connect: Vec<u8>,
         keep_alive: Duration,
         last_id: u16,
+        largest: Option<usize>,
         now: Instant,
     ) -> Self {
         Self {
@@ -131,7 +138,8 @@ impl Session {
             is_open: false,
             waiting: BTreeMap::new(),
             window: WINDOW,
-            largest: LARGEST_EVER,
+            largest: largest.unwrap_or(LARGEST_EVER),
+            skips: 0,
             takes_qos_1: true,
             retains: true,
             last_id,
@@ -146,10 +154,16 @@ impl Session {
 
     /// Takes the packets that are whole.
     pub(super) fn handle_bytes(&mut self, bytes: &mut BytesMut, now: Instant) -> Result<(), End> {
-        while let Some(packet) = packet::read(bytes, self.version, LARGEST)? {
+        loop {
+            let skipped = self.skips.min(bytes.len());
+            bytes.advance(skipped);
+            self.skips -= skipped;
+            if skipped > 0 {
+                self.heard_at = now;
+            }
+            let Some(packet) = packet::read(bytes, self.version, LARGEST)? else { return Ok(()) };
             self.handle_packet(packet, now)?;
         }
-        Ok(())
     }
 
     /// Asks a broker that is quiet for a sign of life, and gives up one that gives none.
@@ -173,8 +187,7 @@ impl Session {
     /// Publishes a message. What this broker never takes is answered at once, and so is QoS 0.
     pub(super) fn publish(&mut self, ticket: usize, message: &Message) {
         debug_assert!(self.has_room());
-        if let Some(reason) = self.refusal(message) {
-            let answer = Answer { meaning: Meaning::Refused, reason };
+        if let Some(answer) = self.refusal(message) {
             return self.events.push_back(Event::Answered { ticket, answer });
         }
         match message.qos {
@@ -258,7 +271,8 @@ impl Session {
                     self.window = usize::from(most.max(1)).min(WINDOW);
                 }
                 if let Some(largest) = properties.largest {
-                    self.largest = usize::try_from(largest).unwrap_or(LARGEST_EVER);
+                    let largest = usize::try_from(largest).unwrap_or(LARGEST_EVER);
+                    self.largest = self.largest.min(largest);
                 }
                 self.takes_qos_1 = properties.maximum_qos != Some(0);
                 self.retains = properties.retains != Some(false);
@@ -273,7 +287,14 @@ impl Session {
             }
             _ if !self.is_open => return Err(End::OutOfTurn("packet before its CONNACK")),
             Packet::Publish { id, topic, payload, is_retained } => {
-                let received = Received { id, topic, payload, is_retained };
+                let size = payload.len();
+                let received = Received { id, topic, payload, size, is_retained };
+                self.events.push_back(Event::Received(received));
+            }
+            Packet::TooLarge { id, topic, size, rest } => {
+                self.skips = rest;
+                let (payload, is_retained) = (Vec::new(), false);
+                let received = Received { id, topic, payload, size, is_retained };
                 self.events.push_back(Event::Received(received));
             }
             Packet::Puback { id, code, reason } => {
@@ -288,15 +309,21 @@ impl Session {
         Ok(())
     }
 
-    fn refusal(&self, message: &Message) -> Option<String> {
+    fn refusal(&self, message: &Message) -> Option<Answer> {
+        let answer = |meaning, reason| Some(Answer { meaning, reason });
         let size = message.size(self.version);
         if size > self.largest {
-            return Some(format!("its {size} bytes are more than the broker's {}", self.largest));
+            let most = self.largest;
+            return answer(Meaning::Refused, format!("its {size} bytes are more than {most}"));
         }
+        // What was configured is at fault, and no event.
         if message.qos == Qos::AtLeastOnce && !self.takes_qos_1 {
-            return Some("the broker takes QoS 0 alone: `qos: 0`".to_owned());
+            return answer(Meaning::Denied, "it takes QoS 0 alone: `qos: 0`".to_owned());
         }
-        (message.is_retained && !self.retains).then(|| "the broker retains no messages".to_owned())
+        if message.is_retained && !self.retains {
+            return answer(Meaning::Denied, "it retains no messages".to_owned());
+        }
+        None
     }
 
     /// An identifier that no message in flight has: the window is far smaller than their number.
@@ -326,7 +353,7 @@ mod tests {
 
     fn open(version: Version, connack: &[u8]) -> (Session, Instant) {
         let now = Instant::now();
-        let mut session = Session::new(version, vec![1], KEEP_ALIVE, 0, now);
+        let mut session = Session::new(version, vec![1], KEEP_ALIVE, 0, None, now);
         session.handle_bytes(&mut connack.into(), now).unwrap();
         assert_eq!(session.poll_event(), Some(Event::Open));
         session.poll_transmit(now);
@@ -371,15 +398,37 @@ mod tests {
         let (mut session, now) = open(Version::V5, &[0x20, 10, 0, 0, 7, 39, 0, 0, 0, 20, 37, 0]);
         session.publish(0, &message(&[b'x'; 20]));
         session.publish(1, &Message { is_retained: true, ..message(b"x") });
-        for reason in
-            ["its 30 bytes are more than the broker's 20", "the broker retains no messages"]
-        {
+        for expected in [
+            (Meaning::Refused, "its 30 bytes are more than 20"),
+            // No event is at fault: among the dead letters they would be lost.
+            (Meaning::Denied, "it retains no messages"),
+        ] {
             let Some(Event::Answered { answer, .. }) = session.poll_event() else {
                 panic!("answer")
             };
-            assert_eq!((answer.meaning, &*answer.reason), (Meaning::Refused, reason));
+            assert_eq!((answer.meaning, &*answer.reason), expected);
         }
         assert_eq!(session.poll_transmit(now), None);
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_passed_over_and_costs_no_memory() {
+        let (mut session, now) = open(Version::V3, &[0x20, 2, 0, 0]);
+        let mut bytes = BytesMut::from(&[0x32, 0xff, 0xff, 0xff, 0x7f, 0, 1, b'a', 0, 7][..]);
+        session.handle_bytes(&mut bytes, now).unwrap();
+        let Some(Event::Received(received)) = session.poll_event() else { panic!("a message") };
+        assert_eq!((received.id, received.size), (Some(7), LARGEST_EVER + 5));
+        let mut left = LARGEST_EVER + 5 - 10;
+        while left > 0 {
+            let count = left.min(16 << 20);
+            bytes.resize(count, 0x33);
+            session.handle_bytes(&mut bytes, now).unwrap();
+            assert!(bytes.is_empty());
+            left -= count;
+        }
+        session.handle_bytes(&mut BytesMut::from(&[0x32, 5, 0, 1, b'b', 0, 8][..]), now).unwrap();
+        let Some(Event::Received(received)) = session.poll_event() else { panic!("a message") };
+        assert_eq!((received.id, &*received.topic), (Some(8), "b"), "what comes after it");
     }
 
     #[test]
@@ -421,7 +470,7 @@ mod tests {
             (Version::V3, &[0x20, 2, 0, 5][..], "not authorized"),
             (Version::V5, &[0x20, 7, 0, 0x86, 4, 31, 0, 1, b'x'], "bad user name or password (x)"),
         ] {
-            let mut session = Session::new(version, vec![], KEEP_ALIVE, 0, now);
+            let mut session = Session::new(version, vec![], KEEP_ALIVE, 0, None, now);
             let Err(End::NotTaken { meaning, reason }) =
                 session.handle_bytes(&mut connack.into(), now)
             else {

@@ -22,6 +22,10 @@ use crate::bridge::{
 const PORT: u16 = 1883;
 const TLS_PORT: u16 = 8883;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// What a broker of 3.1.1 is sent, which cannot say what it takes, and ends the connection over what is larger.
+const LARGEST_3: u64 = 1 << 20;
+/// A packet that takes an event.
+const LEAST: u64 = 1 << 10;
 /// Where presence is retained where nothing else is said.
 const PRESENCE: &str = "drover/presence/{{ event.minion }}";
 /// Events a second that subscriptions may make.
@@ -38,6 +42,8 @@ pub(super) struct Broker {
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) keep_alive: Duration,
+    /// The largest packet that it is sent, if it does not say less.
+    pub(super) largest: Option<usize>,
     /// Published by the broker when the connection breaks.
     pub(super) will: Option<String>,
     pub(super) subscriptions: Vec<Subscription>,
@@ -109,11 +115,18 @@ impl Broker {
                 topic.map(|topic| Some(topic.to_owned())).ok_or("a topic, or `false`")
             }
         })?;
+        let version = version.unwrap_or(Version::V5);
+        let largest = settings.size("max_packet_size")?;
+        if largest.is_some_and(|largest| largest < LEAST) {
+            return Err(settings.wrong("`max_packet_size` must be 1KiB or more"));
+        }
+        let largest = largest.or((version == Version::V3).then_some(LARGEST_3));
         let keep_alive = settings.duration("keep_alive")?.unwrap_or(KEEP_ALIVE);
         Ok(Self {
             address,
             tls,
-            version: version.unwrap_or(Version::V5),
+            version,
+            largest: largest.map(|largest| usize::try_from(largest).unwrap_or(usize::MAX)),
             client: client.unwrap_or_else(|| format!("drover-{bridge}")),
             username: settings.text("username")?,
             password: Secret::read(settings, "password")?,

@@ -45,6 +45,9 @@ fn a_url_is_all_that_it_needs() {
         read("{name: m, url: 'mqtt://[::1]:1884', version: 3.1.1, will_topic: false}").unwrap();
     assert_eq!(sink.server(), "[::1]:1884, MQTT 3.1.1");
     assert_eq!(sink.broker.will, None);
+    assert_eq!(sink.broker.largest, Some(1 << 20), "3.1.1 cannot say what it takes");
+    let sink = read("{name: m, url: 'mqtt://x', max_packet_size: 128KiB}").unwrap();
+    assert_eq!(sink.broker.largest, Some(128 << 10));
 }
 
 #[test]
