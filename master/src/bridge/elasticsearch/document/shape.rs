@@ -137,9 +137,13 @@ pub(super) struct Labels<'a>(pub(super) &'a Map<String, Value>);
 impl Serialize for Labels<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut labels = serializer.serialize_map(None)?;
+        let mut names: Vec<String> = Vec::new();
         for (name, value) in self.0 {
-            if !value.is_null() {
-                labels.serialize_entry(&label_name(name), &Label(value))?;
+            let name = label_name(name);
+            // `os.family` and `os_family` are one label: a server refuses a document that has a name twice.
+            if !value.is_null() && !names.contains(&name) {
+                labels.serialize_entry(&name, &Label(value))?;
+                names.push(name);
             }
         }
         labels.end()

@@ -35,6 +35,17 @@ fn at(moment: &str) -> Value {
 }
 
 #[test]
+fn grains_whose_labels_have_one_name_are_one_label() {
+    let mut item = item("a", Value::Null);
+    let grains = json!({"os.family": "debian", "os_family": "debian"});
+    item.grains = Arc::new(grains.as_object().unwrap().clone());
+    let mut body = Vec::new();
+    Documents::default().write(&item, &mut body);
+    let text = String::from_utf8(body).unwrap();
+    assert_eq!(text.matches("\"os_family\"").count(), 1, "{text}");
+}
+
+#[test]
 fn a_jobs_return_has_its_outcome() {
     let data = json!({
         "id": "rfid-1", "jid": "20261123023705000123", "fun": "state.apply", "fun_args": [],
