@@ -15,8 +15,8 @@ pub(super) const MOST_EVENTS: usize = 256;
 const LONGEST: usize = 16 << 10;
 const HEADER: usize = 16;
 
-/// Bytes of the newest events that are kept decoded.
-const RECENT_BYTES: usize = 8 << 20;
+/// Memory that the newest events take, which are kept decoded: about ten times what they take on the disk.
+const RECENT_BYTES: usize = 16 << 20;
 
 /// One event as it lies in a chunk, without its seq: microseconds since 1970 for its times.
 #[derive(Deserialize)]
@@ -39,10 +39,8 @@ impl Chunk {
         Self { first, bytes: vec![0; HEADER], count: 0, newest: Timestamp::UNIX_EPOCH }
     }
 
-    /// The event's length.
-    pub(super) fn push(&mut self, event: &Event) -> usize {
+    pub(super) fn push(&mut self, event: &Event) {
         debug_assert_eq!(event.seq, self.first + self.count as u64, "seqs have no gaps");
-        let before = self.bytes.len();
         let stored = Storing(
             event.id,
             event.ts.as_microsecond(),
@@ -55,7 +53,6 @@ impl Chunk {
             .expect("JSON values have a MessagePack form, and a vector takes every byte");
         self.count += 1;
         self.newest = self.newest.max(event.ts);
-        self.bytes.len() - before
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -140,18 +137,19 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    pub(super) fn push(&mut self, length: usize, event: Arc<Event>) {
-        self.bytes += length;
-        self.events.push_back((length, event));
+    pub(super) fn push(&mut self, event: Arc<Event>) {
+        let taken = memory(&event);
+        self.bytes += taken;
+        self.events.push_back((taken, event));
         while self.bytes > RECENT_BYTES {
-            self.bytes -= self.events.pop_front().map_or(self.bytes, |(length, _)| length);
+            self.bytes -= self.events.pop_front().map_or(self.bytes, |(taken, _)| taken);
         }
     }
 
     /// Lets go of what comes before `first`, which retention has removed.
     pub(super) fn forget_before(&mut self, first: u64) {
-        while let Some((length, _)) = self.events.pop_front_if(|(_, event)| event.seq < first) {
-            self.bytes -= length;
+        while let Some((taken, _)) = self.events.pop_front_if(|(_, event)| event.seq < first) {
+            self.bytes -= taken;
         }
     }
 
@@ -160,6 +158,26 @@ impl Recent {
         let first = self.events.front()?.1.seq;
         let skip = usize::try_from((seq + 1).checked_sub(first)?).ok()?;
         Some(self.events.iter().skip(skip).take(limit).map(|(_, event)| event.clone()).collect())
+    }
+}
+
+/// About how many bytes of memory an event takes.
+fn memory(event: &Event) -> usize {
+    size_of::<(usize, Event)>() + event.tag.as_str().len() + behind(&event.data)
+}
+
+/// About how many bytes a value takes beside itself.
+fn behind(value: &Value) -> usize {
+    /// What a map and the allocator keep for an entry or a text beside it.
+    const KEPT: usize = 16;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => KEPT + text.len(),
+        Value::Array(values) => values.iter().map(|value| size_of::<Value>() + behind(value)).sum(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| KEPT * 2 + size_of::<(String, Value)>() + key.len() + behind(value))
+            .sum(),
     }
 }
 
@@ -204,10 +222,17 @@ mod tests {
     }
 
     #[test]
-    fn recent_events_are_bounded_by_their_bytes() {
+    fn recent_events_are_bounded_by_the_memory_that_they_take() {
+        let quarter = |seq| {
+            let mut event = event(seq);
+            event.data = Value::Null;
+            event.data = "x".repeat(RECENT_BYTES / 4 - memory(&event) - 16).into();
+            assert_eq!(memory(&event), RECENT_BYTES / 4);
+            Arc::new(event)
+        };
         let mut recent = Recent::default();
         for seq in 1..=10 {
-            recent.push(RECENT_BYTES / 4, Arc::new(event(seq)));
+            recent.push(quarter(seq));
         }
         assert!(recent.after(1, 10).is_none(), "no longer here");
         let last: Vec<_> = recent.after(7, 2).unwrap().iter().map(|event| event.seq).collect();
@@ -216,5 +241,12 @@ mod tests {
         recent.forget_before(9);
         assert!(recent.after(7, 2).is_none());
         assert_eq!((recent.after(8, 9).unwrap().len(), recent.bytes), (2, RECENT_BYTES / 2));
+    }
+
+    #[test]
+    fn many_small_events_take_more_memory_than_room_on_the_disk() {
+        let mut chunk = Chunk::new(1);
+        chunk.push(&event(1));
+        assert!(memory(&event(1)) > 4 * (chunk.bytes.len() - HEADER));
     }
 }

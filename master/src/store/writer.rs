@@ -120,7 +120,7 @@ pub(super) struct Writer {
     /// Whether it forgets what is old: not before it was asked to, which is after every reader has said what it holds.
     forgets: bool,
     changes: Vec<Change>,
-    appended: Vec<(usize, Arc<Event>)>,
+    appended: Vec<Arc<Event>>,
     answers: Vec<Answer>,
     revisions: HashMap<Vec<u8>, Revision>,
     chunk: Option<Chunk>,
@@ -354,11 +354,11 @@ impl Writer {
         self.seq += 1;
         let event = numbered(event, self.seq, now);
         let chunk = self.chunk.get_or_insert_with(|| Chunk::new(self.seq));
-        let length = chunk.push(&event);
+        chunk.push(&event);
         if chunk.is_full() {
             self.close_chunk();
         }
-        self.appended.push((length, Arc::new(event)));
+        self.appended.push(Arc::new(event));
     }
 
     fn close_chunk(&mut self) {
@@ -389,8 +389,8 @@ impl Writer {
         self.changes.clear();
         self.revisions.clear();
         let mut recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        for (length, event) in self.appended.drain(..) {
-            recent.push(length, event);
+        for event in self.appended.drain(..) {
+            recent.push(event);
         }
         // What is gone from the log is gone for every reader, and not first after a restart.
         recent.forget_before(first);
