@@ -15,11 +15,13 @@ impl BridgeTask {
         match order {
             Order::Test(done) => self.tests.push_back(done),
             Order::Replay { after, done } => {
-                let first = self.store.first_seq();
-                let first = first
-                    .map_err(|source| BridgeStopped::Read { bridge: self.name.clone(), source })?;
+                let read = |source| BridgeStopped::Read { bridge: self.name.clone(), source };
                 // What the log has no more is not missed: nobody was promised it.
-                let _ = done.send(self.replay(after.max(first.saturating_sub(1))));
+                let after = after.max(self.store.first_seq().map_err(read)?.saturating_sub(1));
+                // Events and not seqs: a restore has left some of those out.
+                let behind = |seq| self.store.lag(seq).map(|lag| lag.events).map_err(read);
+                let events = behind(after)?.saturating_sub(behind(self.feed.settled())?);
+                let _ = done.send(self.replay(after).map(|()| events));
             }
             Order::Pause { is_paused, done } => {
                 self.pause(is_paused).await?;
@@ -47,7 +49,7 @@ impl BridgeTask {
         Ok(())
     }
 
-    fn replay(&mut self, after: u64) -> Result<u64, NothingToReplay> {
+    fn replay(&mut self, after: u64) -> Result<(), NothingToReplay> {
         let at = self.feed.settled();
         if after >= at {
             return Err(NothingToReplay { at });
@@ -56,7 +58,7 @@ impl BridgeTask {
         self.feed.handle_rewind(after);
         self.sink.handle_replay();
         self.ledger.hurry();
-        Ok(at - after)
+        Ok(())
     }
 
     async fn pause(&mut self, is_paused: bool) -> Result<(), StoreError> {
