@@ -1,9 +1,15 @@
 //! Serves `/metrics` over HTTP: few connections, each for a short time. Whoever is slow or sends rubbish costs a place.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
+    body::Bytes,
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
@@ -15,10 +21,12 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
+
+use crate::clock::Now;
 
 /// After `accept` failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -35,6 +43,8 @@ pub struct ServeLimits {
     pub header: Duration,
     /// For a whole connection: one that is kept open is opened again by the next scrape.
     pub connection: Duration,
+    /// For so long everybody gets the same numbers: whoever asks more often costs no more.
+    pub age: Duration,
 }
 
 impl Default for ServeLimits {
@@ -43,6 +53,7 @@ impl Default for ServeLimits {
             connections: 16,
             header: Duration::from_secs(5),
             connection: Duration::from_secs(120),
+            age: Duration::from_secs(1),
         }
     }
 }
@@ -71,9 +82,12 @@ impl MetricsTask {
                 "metrics are served to everybody who reaches this address, without a password"
             );
         }
-        let collect: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(collect);
-        let turn = Arc::new(Semaphore::new(1));
-        let metrics = move || answer(collect.clone(), turn.clone());
+        let numbers = Arc::new(Numbers {
+            collect: Box::new(collect),
+            age: limits.age,
+            newest: Mutex::default(),
+        });
+        let metrics = move || answer(numbers.clone());
         let router = Router::new().route("/metrics", get(metrics));
         Ok(Self { listener, router, limits })
     }
@@ -113,12 +127,30 @@ impl MetricsTask {
     }
 }
 
-async fn answer(collect: Arc<dyn Fn() -> String + Send + Sync>, turn: Arc<Semaphore>) -> Response {
-    let _turn = turn.acquire_owned().await.expect("the semaphore is never closed");
-    match tokio::task::spawn_blocking(move || collect()).await {
-        Ok(text) => ([(CONTENT_TYPE, CONTENT)], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+/// What is served.
+struct Numbers {
+    collect: Box<dyn Fn() -> String + Send + Sync>,
+    age: Duration,
+    /// What was collected last, and when. Held while it is collected anew.
+    newest: Mutex<Option<(Instant, Bytes)>>,
+}
+
+async fn answer(numbers: Arc<Numbers>) -> Response {
+    let mut newest = numbers.newest.lock().await;
+    let fresh = newest.as_ref().filter(|(at, _)| at.elapsed() < numbers.age);
+    let text = match fresh {
+        Some((_, text)) => text.clone(),
+        None => {
+            let at = Now::read().instant;
+            let collecting = numbers.clone();
+            let collected = tokio::task::spawn_blocking(move || (collecting.collect)()).await;
+            let Ok(text) = collected else {
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            };
+            newest.insert((at, text.into())).1.clone()
+        }
+    };
+    ([(CONTENT_TYPE, CONTENT)], text).into_response()
 }
 
 async fn serve(

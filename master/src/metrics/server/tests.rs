@@ -63,6 +63,7 @@ async fn who_is_slow_is_let_go_and_frees_the_place() {
         connections: 2,
         header: Duration::from_millis(200),
         connection: Duration::from_millis(400),
+        ..ServeLimits::default()
     };
     let (address, _) = start(limits).await;
     let mut slow = Vec::new();
@@ -87,4 +88,19 @@ async fn who_is_slow_is_let_go_and_frees_the_place() {
         tokio::task::yield_now().await;
     };
     assert!(answer.ends_with("x 0\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_asks_all_the_time_costs_one_collection() {
+    let limits = ServeLimits { age: Duration::from_secs(3600), ..ServeLimits::default() };
+    let (address, collected) = start(limits).await;
+    let more = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(500);
+    let answers = say(address, &[&more, GET].concat()).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 501);
+    assert_eq!(collected.load(Ordering::Relaxed), 1);
+
+    let always = ServeLimits { age: Duration::ZERO, ..ServeLimits::default() };
+    let (address, _) = start(always).await;
+    assert!(say(address, GET).await.ends_with("x 0\n"));
+    assert!(say(address, GET).await.ends_with("x 1\n"), "what is old is not served");
 }
