@@ -83,9 +83,11 @@ pub fn below(directory: &Path) -> io::Result<Vec<PathBuf>> {
             }
             let path = within.join(&name);
             // A link is followed, as whoever reads the file follows it.
-            if fs::metadata(entry.path())?.is_dir() {
+            let what = fs::metadata(entry.path())?;
+            if what.is_dir() {
                 walk(directory, &path, found)?;
-            } else {
+            } else if what.is_file() {
+                // A pipe would be read for ever, and a token's socket is nothing to take along.
                 found.push(path);
             }
         }
@@ -139,6 +141,17 @@ mod tests {
         {
             assert_eq!(Place::of(Path::new(path)), None, "{path}");
         }
+    }
+
+    #[test]
+    fn what_is_no_file_is_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let _socket =
+            std::os::unix::net::UnixListener::bind(directory.path().join("token")).unwrap();
+        let pipe = std::process::Command::new("mkfifo").arg(directory.path().join("pipe")).status();
+        assert!(pipe.unwrap().success());
+        fs::write(directory.path().join("a"), "x").unwrap();
+        assert_eq!(below(directory.path()).unwrap(), [Path::new("a")]);
     }
 
     #[test]
