@@ -146,6 +146,10 @@ fn a_master_without_any_room_left_lives_on_ends_when_told_and_goes_on_when_there
     assert!(told.contains("hint: make room"), "{told}");
     let kept = ids(&fleet);
     assert_eq!(fleet.json(&["status"])["store"]["state"], "full");
+    let vault = fleet.path("vault.backup");
+    let vault = vault.to_str().unwrap();
+    let backup = fleet.drover(&["--out", "json", "backup", vault]).ok().json();
+    assert!(backup["last_seq"].as_u64() > Some(0), "to another disk: {backup}");
     // What minions cause, and what the master has to say of itself, waits.
     fleet.kill_minion("rfid-1");
     fleet.start_minion("rfid-1");
@@ -162,6 +166,7 @@ fn a_master_without_any_room_left_lives_on_ends_when_told_and_goes_on_when_there
     assert!(kept.is_subset(&ids(&fleet)), "what was acknowledged is there");
     disk.empty();
     let _ = fleet.wait_events("drover/master/store/full", 1);
+    let _ = fleet.wait_events("drover/master/backup", 1);
     fleet.wait_connected(&["rfid-1", "rfid-3"]);
     assert_eq!(fleet.drover(&["rfid-1", "test.ping"]).status, 0);
     assert!(kept.is_subset(&ids(&fleet)));

@@ -4,6 +4,7 @@ use std::{
     io::{self, BufWriter, Write},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use axum::body::Bytes;
@@ -11,7 +12,10 @@ use drover_pki::MasterName;
 use drover_proto::event::NewEvent;
 use serde_json::json;
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
 
 use super::{Ending, FORMAT, Manifest, Place, archive::ArchiveWriter, files};
 use crate::{
@@ -23,6 +27,8 @@ use crate::{
 const CHUNK: usize = 256 << 10;
 /// Chunks that wait for whoever takes them.
 const WAITING: usize = 4;
+/// For its event.
+const TELLING: Duration = Duration::from_secs(2);
 
 /// What a backup is made from.
 #[derive(Debug, Clone)]
@@ -84,13 +90,14 @@ impl Backups {
         // Who took the keys along is in the log, and in the backup.
         let tag = "drover/master/backup".parse().expect("a tag of letters");
         let told = NewEvent::new(tag, None, json!({ "uid": user }));
-        if let Err(error) = self.store.append(told).await {
-            // A full disk is a good reason for a backup.
-            tracing::warn!(
-                uid = user,
-                error = &error as &dyn std::error::Error,
-                "a backup is taken"
-            );
+        // A full disk is a good reason for a backup: what has to wait for room is told when there is some.
+        match timeout(TELLING, self.store.append(told)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(uid = user, error, "a backup is taken");
+            }
+            Err(_) => tracing::warn!(uid = user, "a backup is taken, which is told later"),
         }
         let copy = self.store.copy().await?;
         let (sender, receiver) = mpsc::channel(WAITING);

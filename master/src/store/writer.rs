@@ -254,6 +254,10 @@ impl Writer {
     }
 
     fn admit(&mut self, write: Write, now: Timestamp) -> Result<(), EngineError> {
+        if let Write::Mirror { .. } | Write::EndMirror | Write::Look = write {
+            // They write nothing, and a master without any room can still be backed up.
+            return self.take(write, now);
+        }
         let need = write.need();
         match self.room.admit(need) {
             // What waits goes first.
