@@ -176,10 +176,15 @@ async fn a_slow_program_is_not_given_twice_what_it_has() {
     let mut left = items(1..=10);
     let mut calls = 0;
     while !left.is_empty() {
-        let verdicts = sink.deliver(&left).await.unwrap();
+        calls += 1;
+        // One that is loaded may answer nothing in a call: it is busy, and keeps what it has.
+        let verdicts = match sink.deliver(&left).await {
+            Ok(verdicts) => verdicts,
+            Err(ExecError::Busy { .. }) => continue,
+            Err(error) => panic!("{error}"),
+        };
         let mut verdicts = verdicts.iter();
         left.retain(|_| verdicts.next() != Some(&Verdict::Done));
-        calls += 1;
     }
     assert!(calls > 1, "all was taken at once");
     assert_eq!(seen(&directory), (1..=10).collect::<Vec<_>>());
