@@ -304,15 +304,55 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A number above zero.
+    /// A whole number above zero.
     ///
     /// # Errors
     /// With the place, when it is none.
     pub fn count<T: TryFrom<u64>>(&mut self, key: &'static str) -> Result<Option<T>, Diagnostic> {
         self.take(key, |node| {
             let number = node.to_value().as_u64().filter(|number| *number > 0);
-            number.and_then(|number| T::try_from(number).ok()).ok_or("a number above zero")
+            number.and_then(|number| T::try_from(number).ok()).ok_or("a whole number above zero")
         })
+    }
+
+    /// A number from one to `most`: of what would cost more than anybody means, or wait for ever.
+    ///
+    /// # Errors
+    /// With the place, when it is none.
+    pub fn count_to(
+        &mut self,
+        key: &'static str,
+        most: usize,
+    ) -> Result<Option<usize>, Diagnostic> {
+        let Some(entry) = self.entry(key.into()) else { return Ok(None) };
+        let number = entry.node.to_value().as_u64().and_then(|number| usize::try_from(number).ok());
+        match number.filter(|number| (1..=most).contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => {
+                Err(self.wrong_at(entry, format!("`{key}` must be a whole number, 1 to {most}")))
+            }
+        }
+    }
+
+    /// A complaint that something (`the bridge`) lacks a key: at the key that was written in its place, if one was.
+    #[must_use]
+    pub fn missing(&self, what: &str, key: &str) -> Diagnostic {
+        let is_slip =
+            |entry: &&Entry| !self.is_known(entry) && nearest(&entry.key, [key]).is_some();
+        match self.entries.iter().find(is_slip) {
+            Some(entry) => self.unknown(entry, Some(key)),
+            None => self.wrong(format!("{what} has no `{key}`")),
+        }
+    }
+
+    fn is_known(&self, entry: &Entry) -> bool {
+        self.known.iter().any(|known| *known == entry.key)
+    }
+
+    fn unknown(&self, entry: &Entry, near: Option<&str>) -> Diagnostic {
+        Diagnostic::new(format!("unknown key `{}`", entry.key))
+            .at(self.text, entry.position.line, Some(entry.position.column))
+            .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
     }
 
     /// Refuses the first key that nobody took.
@@ -320,16 +360,11 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// With the place and the nearest known key.
     pub fn finish(self) -> Result<(), Diagnostic> {
-        let is_known = |entry: &&Entry| self.known.iter().any(|known| *known == entry.key);
-        match self.entries.iter().find(|entry| !is_known(entry)) {
-            None => Ok(()),
-            Some(entry) => {
-                let near = nearest(&entry.key, self.known.iter().map(|known| &**known));
-                Err(Diagnostic::new(format!("unknown key `{}`", entry.key))
-                    .at(self.text, entry.position.line, Some(entry.position.column))
-                    .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))))
-            }
-        }
+        let Some(entry) = self.entries.iter().find(|entry| !self.is_known(entry)) else {
+            return Ok(());
+        };
+        let near = nearest(&entry.key, self.known.iter().map(|known| &**known));
+        Err(self.unknown(entry, near))
     }
 }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use drover_states::{
     diagnostic::Diagnostic,
+    settings::size,
     yaml::{Data, Node},
 };
 
@@ -14,6 +15,10 @@ use crate::config::Section;
 
 /// The longest name.
 const LONGEST_NAME: usize = 64;
+/// The most events of a batch. Each is held in memory until it is settled.
+const MOST_EVENTS: usize = 50_000;
+/// The most bytes of a batch: as many as Elasticsearch takes in one request, unless it is told otherwise.
+const MOST_BYTES: u64 = 100 << 20;
 
 /// One bridge as the configuration has it.
 pub struct Bridge {
@@ -61,9 +66,9 @@ pub fn read(section: &Section) -> Result<Vec<Bridge>, Diagnostic> {
 
 fn bridge(section: &Section, node: &Node) -> Result<Bridge, Diagnostic> {
     let mut settings = section.settings(node)?;
-    let missing = |key| section.wrong(node, format!("the bridge has no `{key}`"));
-    let name = settings.take("name", name)?.ok_or_else(|| missing("name"))?;
-    let kind = settings.text("type")?.ok_or_else(|| missing("type"))?;
+    let name = settings.take("name", name)?;
+    let name = name.ok_or_else(|| settings.missing("the bridge", "name"))?;
+    let kind = settings.text("type")?.ok_or_else(|| settings.missing("the bridge", "type"))?;
     let kept = Limits::default();
     let bridge = Bridge {
         name,
@@ -73,10 +78,8 @@ fn bridge(section: &Section, node: &Node) -> Result<Bridge, Diagnostic> {
         rate: settings.count::<u32>("rate")?.and_then(NonZeroU32::new),
         grains: settings.take("grains", grains)?.unwrap_or_default(),
         limits: Limits {
-            events: settings.count("batch_events")?.unwrap_or(kept.events),
-            bytes: settings
-                .size("batch_bytes")?
-                .map_or(kept.bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            events: settings.count_to("batch_events", MOST_EVENTS)?.unwrap_or(kept.events),
+            bytes: settings.take("batch_bytes", batch_bytes)?.unwrap_or(kept.bytes),
             delay: settings.duration("batch_delay")?.unwrap_or(kept.delay),
         },
         sink: Sink::read(&kind, &mut settings)?,
@@ -95,7 +98,17 @@ fn name(node: &Node) -> Result<String, &'static str> {
     let is_valid = !name.is_empty()
         && name.len() <= LONGEST_NAME
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    if is_valid { Ok(name.to_owned()) } else { Err("1 to 64 of A-Z a-z 0-9 . _ -") }
+    if is_valid {
+        Ok(name.to_owned())
+    } else {
+        Err("a text of 1 to 64 of A-Z a-z 0-9 . _ -; quote a number, `on` or `off`")
+    }
+}
+
+fn batch_bytes(node: &Node) -> Result<usize, &'static str> {
+    let bytes = size(&node.to_value()).filter(|bytes| *bytes <= MOST_BYTES);
+    let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    bytes.ok_or("a number of bytes, such as `65536` or `4MiB`, at most `100MiB`")
 }
 
 /// A text, or a list of them.
@@ -210,5 +223,53 @@ mod tests {
     /x/master.yml:1:10: `bridges` must be a list of maps, each with `name` and `type`
         1 | bridges: {name: a}
     ");
+    }
+
+    #[test]
+    fn a_needed_key_that_is_misspelt_is_named_and_not_called_missing() {
+        assert_snapshot!(wrong("bridges: [{name: a, type: elasticsearch, host: x, index: y}]\n"), @r"
+    /x/master.yml:1:42: unknown key `host`
+        1 | bridges: [{name: a, type: elasticsearch, host: x, index: y}]
+    hint: did you mean `hosts`?
+    ");
+        assert_snapshot!(wrong("bridges: [{nam: a, type: file, path: x}]\n"), @r"
+    /x/master.yml:1:12: unknown key `nam`
+        1 | bridges: [{nam: a, type: file, path: x}]
+    hint: did you mean `name`?
+    ");
+        assert_snapshot!(wrong("bridges: [{name: a, type: file, fields: [id]}]\n"), @r"
+    /x/master.yml:1:11: the bridge has no `path`
+        1 | bridges: [{name: a, type: file, fields: [id]}]
+    ");
+    }
+
+    #[test]
+    fn open_search_is_a_server_and_no_type() {
+        for kind in ["opensearch", "elastic", "es"] {
+            let wrong = wrong(&format!("bridges: [{{name: a, type: {kind}}}]\n"));
+            assert!(
+                wrong.ends_with("hint: write `elasticsearch`: it is for OpenSearch too"),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_batch_has_a_limit_that_a_master_survives() {
+        for (key, value, is_taken) in [
+            ("batch_events", "50000", true),
+            ("batch_events", "1000000000", false),
+            ("batch_events", "0", false),
+            ("batch_bytes", "100MiB", true),
+            ("batch_bytes", "1TiB", false),
+            ("batch_bytes", "-1", false),
+            ("in_flight", "64", true),
+            ("in_flight", "1000", false),
+        ] {
+            let text = format!(
+                "bridges: [{{name: a, type: elasticsearch, hosts: 'http://a', index: y, {key}: {value}}}]\n"
+            );
+            assert_eq!(bridges(&text).is_ok(), is_taken, "{key}: {value}");
+        }
     }
 }

@@ -40,6 +40,8 @@ use super::{
 
 /// Bulk requests at once, where the configuration does not say.
 const IN_FLIGHT: usize = 4;
+/// The most of them: each is a connection, and a batch in memory.
+const MOST_IN_FLIGHT: usize = 64;
 /// A single event that a server ends the connection over so often is too large for it.
 const MOST_CUTS: u32 = 3;
 
@@ -62,7 +64,7 @@ impl ElasticsearchSink {
     pub fn read(settings: &mut Settings<'_>) -> Result<Self, Diagnostic> {
         let cluster = Cluster::read(settings)?;
         let destination = Destination::read(settings)?;
-        let in_flight = settings.count("in_flight")?.unwrap_or(IN_FLIGHT);
+        let in_flight = settings.count_to("in_flight", MOST_IN_FLIGHT)?.unwrap_or(IN_FLIGHT);
         let is_gzip = settings.flag("compression")?.unwrap_or(true);
         let documents = Arc::new(Documents::new(destination.fields().clone()));
         let cuts = Lock::default();

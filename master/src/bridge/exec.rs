@@ -63,7 +63,7 @@ impl ExecSink {
         let bridge = settings.text("name")?.unwrap_or_default();
         let command = settings.take("command", command)?;
         let mut command =
-            command.ok_or_else(|| settings.wrong("the bridge has no `command`"))?.into_iter();
+            command.ok_or_else(|| settings.missing("the bridge", "command"))?.into_iter();
         let program = PathBuf::from(command.next().unwrap_or_default());
         let recipe = Recipe {
             bridge,

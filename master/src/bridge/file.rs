@@ -41,7 +41,7 @@ impl FileSink {
     /// With the place of what cannot be used.
     pub fn read(settings: &mut Settings<'_>) -> Result<Self, Diagnostic> {
         let path = settings.path("path")?;
-        let path = path.ok_or_else(|| settings.wrong("the bridge has no `path`"))?;
+        let path = path.ok_or_else(|| settings.missing("the bridge", "path"))?;
         let rotation = settings.map("rotate", Rotation::read)?;
         Ok(Self::new(path, Shape::read(settings)?, rotation))
     }

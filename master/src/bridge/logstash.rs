@@ -198,7 +198,7 @@ pub(super) fn hosts(
         };
         hosts.filter(|hosts| !hosts.is_empty()).ok_or(WANTED)
     })?;
-    hosts.ok_or_else(|| settings.wrong("the bridge has no `hosts`"))
+    hosts.ok_or_else(|| settings.missing("the bridge", "hosts"))
 }
 
 /// TLS, where `tls: true` or one of its own keys is there.

@@ -206,8 +206,13 @@ impl Sink {
             "webhook" => Self::Webhook(WebhookSink::read(settings)?),
             "exec" => Self::Exec(ExecSink::read(settings)?),
             other => {
-                let message = format!("there is no bridge type `{other}`");
-                return Err(settings.wrong(message).hint(format!("there are {KINDS}")));
+                let wrong = settings.wrong(format!("there is no bridge type `{other}`"));
+                return Err(match other {
+                    "opensearch" | "elastic" | "es" => {
+                        wrong.hint("write `elasticsearch`: it is for OpenSearch too")
+                    }
+                    _ => wrong.hint(format!("there are {KINDS}")),
+                });
             }
         })
     }

@@ -107,6 +107,10 @@ impl Retention {
             let value = entry.node.to_value();
             match entry.key.as_str() {
                 "max_bytes" => budget.max_bytes = Some(size(&value).ok_or(WANTED)?),
+                // A bare number would be seconds, and whoever writes 30 means days: all would be removed.
+                "max_age" if value.is_number() => {
+                    return Err("a map whose `max_age` has a unit, such as `30d`");
+                }
                 "max_age" => budget.max_age = Some(duration(&value).ok_or(WANTED)?),
                 "every" => pace.every = duration(&value).ok_or(WANTED)?,
                 "settle" => pace.settle = duration(&value).ok_or(WANTED)?,
@@ -258,7 +262,7 @@ mod tests {
             Ok(Retention::Own(budget, Pace::default()))
         );
         assert_eq!(read("external"), Ok(Retention::External));
-        for wrong in ["internal", "{max_bytes: much}", "{max_byte: 1}", "[1]"] {
+        for wrong in ["internal", "{max_bytes: much}", "{max_byte: 1}", "{max_age: 30}", "[1]"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

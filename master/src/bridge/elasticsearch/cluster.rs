@@ -54,7 +54,7 @@ impl Cluster {
     /// With the place of what cannot be used.
     pub(super) fn read(settings: &mut Settings<'_>) -> Result<Self, Diagnostic> {
         let origins = settings.take("hosts", origins)?;
-        let origins = origins.ok_or_else(|| settings.wrong("the bridge has no `hosts`"))?;
+        let origins = origins.ok_or_else(|| settings.missing("the bridge", "hosts"))?;
         let patience = settings.duration("timeout")?.unwrap_or(PATIENCE);
         let tls = Arc::new(TlsConfig::read(settings)?.unwrap_or_default());
         let auth = Arc::new(Auth::read(settings)?);

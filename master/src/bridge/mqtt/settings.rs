@@ -88,7 +88,7 @@ impl Broker {
         let url = settings.take("url", |node| {
             node.as_str().and_then(url).ok_or("`mqtt://host:port` or `mqtts://host:port`")
         })?;
-        let (is_tls, address) = url.ok_or_else(|| settings.wrong("the bridge has no `url`"))?;
+        let (is_tls, address) = url.ok_or_else(|| settings.missing("the bridge", "url"))?;
         let tls = match (TlsConfig::read(settings)?, is_tls) {
             (tls, true) => Some(tls.unwrap_or_default()),
             (None, false) => None,

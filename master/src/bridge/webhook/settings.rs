@@ -24,7 +24,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) fn read(settings: &mut Settings<'_>) -> Result<WebhookSink, Diagnostic> {
     let url = Secret::read(settings, "url")?;
     let url = url.ok_or_else(|| {
-        settings.wrong("the bridge has no `url`").hint(
+        settings.missing("the bridge", "url").hint(
             "give `url`, or `url_file` with the path of a file: whoever knows it may write there",
         )
     })?;
