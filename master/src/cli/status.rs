@@ -105,7 +105,8 @@ fn behind(lag: &Value) -> String {
     match lag["events"].as_u64().unwrap_or(0) {
         0 => "nothing waits".to_owned(),
         events => format!(
-            "{events} events wait, {}, the oldest for {}",
+            "{events} {}, {}, the oldest for {}",
+            if events == 1 { "event waits" } else { "events wait" },
             size(&lag["bytes"]),
             age(&lag["seconds"])
         ),

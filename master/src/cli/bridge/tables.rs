@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cli::output::{
-    style::{Colour, Style},
+    style::Style,
     table::{cell, cut, render, time},
 };
 
@@ -18,7 +18,7 @@ pub(super) fn status_table(bridges: &Value, style: Style) -> String {
         vec![
             name.clone(),
             server.to_owned(),
-            state(&bridge["state"], style),
+            cell(&bridge["state"]),
             behind(&bridge["lag"]),
             format!("{}/s", cell(&bridge["rate"])),
             cell(&bridge["sent"]),
@@ -43,17 +43,6 @@ pub(super) fn status_table(bridges: &Value, style: Style) -> String {
     text
 }
 
-fn state(state: &Value, style: Style) -> String {
-    let text = cell(state);
-    let colour = match text.as_str() {
-        "up" => Colour::Green,
-        "down" => Colour::Red,
-        "paused" => Colour::Yellow,
-        _ => return text,
-    };
-    style.paint(colour, &text)
-}
-
 /// `1200 events, 3.1 MiB, 40 s`; nothing where it is not behind.
 fn behind(lag: &Value) -> String {
     let number = |key: &str| lag[key].as_u64().unwrap_or_default();
@@ -61,7 +50,8 @@ fn behind(lag: &Value) -> String {
     if events == 0 {
         return "-".to_owned();
     }
-    format!("{events} events, {}, {seconds} s", size(bytes))
+    let plural = if events == 1 { "" } else { "s" };
+    format!("{events} event{plural}, {}, {seconds} s", size(bytes))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]
@@ -142,6 +132,8 @@ mod tests {
         elk is paused: `drover bridge resume elk` goes on
         elk has dead letters: `drover bridge dead-letters list elk` says why
         ");
+        let on_a_terminal = status_table(&bridges, Style::TERMINAL);
+        assert_eq!(on_a_terminal, status_table(&bridges, Style::default()), "no codes in cells");
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub(in crate::cli) enum Colour {
 }
 
 impl Style {
+    /// As on a terminal with colours.
+    #[cfg(test)]
+    pub(in crate::cli) const TERMINAL: Self = Self { colours: true, is_terminal: true };
+
     /// The text in a colour, if there are colours.
     pub(in crate::cli) fn paint(self, colour: Colour, text: &str) -> String {
         let text = self.clean(text);
