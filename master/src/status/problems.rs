@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Status;
-use crate::expiry::Stage;
+use crate::{bridge::BridgeState, expiry::Stage};
 
 /// Events that a reader may be behind without its being told.
 const BEHIND: u64 = 50_000;
@@ -55,6 +55,14 @@ pub(super) fn of(status: &Status) -> Vec<Problem> {
         if let Some(message) = bridge.complaint() {
             let message = format!("bridge `{name}`: {message}");
             add(Severity::Down, format!("bridge/{name}"), message);
+        } else if bridge.state == BridgeState::Paused && bridge.lag.events > 0 {
+            // Whoever paused it may have forgotten; what the log cannot keep for ever is lost then.
+            let message = format!(
+                "bridge `{name}`: an operator paused it, {} events behind: \
+                 `drover bridge resume {name}` goes on",
+                bridge.lag.events
+            );
+            add(Severity::Warning, format!("bridge/{name}"), message);
         }
     }
     for certificate in &status.certificates {
