@@ -351,6 +351,9 @@ impl Connect<'_> {
     }
 }
 
+/// In the options of a subscription (3.8.3.1): nothing that this client published itself.
+const NO_LOCAL: u8 = 1 << 2;
+
 /// Writes a SUBSCRIBE (3.8) of topic filters.
 pub(super) fn write_subscribe<'a>(
     version: Version,
@@ -364,7 +367,9 @@ pub(super) fn write_subscribe<'a>(
     }
     for (filter, qos) in filters {
         put_text(&mut content, filter);
-        content.push(u8::from(qos == Qos::AtLeastOnce));
+        // What we publish must not come back as an event that is published again. A shared subscription cannot say so.
+        let is_no_local = version == Version::V5 && !filter.starts_with("$share/");
+        content.push(u8::from(qos == Qos::AtLeastOnce) | if is_no_local { NO_LOCAL } else { 0 });
     }
     put_packet(out, (8 << 4) | 2, &content);
 }
@@ -432,6 +437,18 @@ mod tests {
 
     fn read_all(bytes: &[u8], version: Version) -> Result<Option<Packet>, MalformedError> {
         read(&mut BytesMut::from(bytes), version, 1 << 20)
+    }
+
+    #[test]
+    fn what_we_publish_ourselves_is_not_subscribed_to() {
+        let options = |version, filter| {
+            let mut out = Vec::new();
+            write_subscribe(version, 1, [(filter, Qos::AtLeastOnce)].into_iter(), &mut out);
+            out.last().copied()
+        };
+        assert_eq!(options(Version::V5, "site/#"), Some(0b101));
+        assert_eq!(options(Version::V5, "$share/a/site/#"), Some(1), "there it is an error");
+        assert_eq!(options(Version::V3, "site/#"), Some(1));
     }
 
     #[test]
