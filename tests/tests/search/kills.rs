@@ -4,12 +4,13 @@
 use drover_tests::{
     local_bus::Program,
     parts::search::{Server, on_each},
+    wait,
 };
 use serde_json::json;
 
-use super::pipeline::Pipeline;
+use super::pipeline::{ARRIVAL, Pipeline};
 
-/// Events that are sent before each kill.
+/// Events of a burst, of which there are two before each kill.
 const BURST: u64 = 300;
 
 #[test]
@@ -22,9 +23,18 @@ fn storm(server: &Server) {
     let mut pipeline = Pipeline::started(&[server.url()], "storm", ", batch_events: 50");
     for round in 0..rounds {
         let mut program = pipeline.program();
-        burst(&mut program, round);
+        // Only a bridge that has found the server again can be hit while it delivers.
+        let stored = server.count(&pipeline.pattern());
+        burst(&mut program, &format!("storm/{round}"));
+        wait::until_some(
+            "the bridge delivers",
+            ARRIVAL,
+            || (server.count(&pipeline.pattern()) > stored).then_some(()),
+            || format!("{}\n{}", pipeline.status(), pipeline.fleet.logs()),
+        );
         // The kill falls into the burst: some of it is stored, some of that is on its way to the server.
-        let _ = pipeline.fleet.wait_events(&format!("storm/{round}"), 1);
+        burst(&mut program, &format!("hit/{round}"));
+        let _ = pipeline.fleet.wait_events(&format!("hit/{round}"), 1);
         // Each round at another moment of what follows a burst.
         let (master, node) = (round % 3 != 1, round % 3 != 0);
         if node {
@@ -46,8 +56,8 @@ fn storm(server: &Server) {
     eprintln!("{}: {rounds} kills, {count} events, each once", server.kind().name());
 }
 
-fn burst(program: &mut Program, round: usize) {
+fn burst(program: &mut Program, tag: &str) {
     for number in 0..BURST {
-        program.send(&format!("storm/{round}"), &json!({"n": number}));
+        program.send(tag, &json!({"n": number}));
     }
 }
