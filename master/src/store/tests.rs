@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use drover_proto::job::{JobRequest, JobState};
+use drover_proto::{
+    id::JobId,
+    job::{JobRecord, JobRequest, JobState},
+};
 use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
