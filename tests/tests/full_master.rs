@@ -166,7 +166,6 @@ fn a_master_without_any_room_left_lives_on_ends_when_told_and_goes_on_when_there
     assert!(kept.is_subset(&ids(&fleet)), "what was acknowledged is there");
     disk.empty();
     let _ = fleet.wait_events("drover/master/store/full", 1);
-    let _ = fleet.wait_events("drover/master/backup", 1);
     fleet.wait_connected(&["rfid-1", "rfid-3"]);
     assert_eq!(fleet.drover(&["rfid-1", "test.ping"]).status, 0);
     assert!(kept.is_subset(&ids(&fleet)));
