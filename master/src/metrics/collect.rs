@@ -156,7 +156,7 @@ const OF_BRIDGES: [OfBridge; 6] = [
     ("drover_bridge_lag_bytes", GAUGE, "Their bytes in the log.", |bridge| bridge.lag.bytes),
     ("drover_bridge_lag_seconds", GAUGE, "The age of the oldest.", |bridge| bridge.lag.seconds),
     ("drover_bridge_sent_total", COUNTER, "Events that a bridge delivered.", |bridge| bridge.sent),
-    ("drover_bridge_retries_total", COUNTER, "Events that were sent again.", |bridge| {
+    ("drover_bridge_retries_total", COUNTER, "How often an event was tried once more.", |bridge| {
         bridge.retries
     }),
     (
