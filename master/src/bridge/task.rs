@@ -216,7 +216,7 @@ impl BridgeTask {
             tokio::select! {
                 biased;
                 Some(landed) = self.flights.join_next() => {
-                    let landed = landed.expect("a sink does not panic");
+                    let landed = landed.expect("what a sink panics with is caught");
                     self.land(landed).await?;
                 }
                 written = self.ledger.written(now) => written?,

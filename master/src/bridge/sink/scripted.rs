@@ -14,6 +14,8 @@ pub(in crate::bridge) enum Reply {
     Fail(Failure),
     /// Each second event is to come again.
     Half,
+    /// It has a bug.
+    Panic,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,8 @@ pub(in crate::bridge) struct Script {
     pub(in crate::bridge) taken: BTreeMap<u64, (u32, Item)>,
     /// It asks for upkeep, which brings this.
     pub(in crate::bridge) news: Option<News>,
+    /// Its first upkeep has a bug.
+    pub(in crate::bridge) has_bug: bool,
     /// Batches that are with it now, and the most that ever were.
     pub(in crate::bridge) open: (usize, usize),
 }
@@ -63,6 +67,7 @@ impl Scripted {
         let mut script = self.script();
         script.open.0 -= 1;
         let reply = script.replies.pop_front();
+        assert!(!matches!(reply, Some(Reply::Panic)), "a bug");
         if let Some(Reply::Fail(failure)) = reply {
             return Err(ScriptedError(failure));
         }
@@ -96,6 +101,7 @@ impl Scripted {
     pub(super) fn upkeep(&self) -> Vec<News> {
         let mut script = self.script();
         assert_eq!(script.open.0, 0, "nothing is on its way");
+        assert!(!std::mem::take(&mut script.has_bug), "a bug in its upkeep");
         script.news.take().into_iter().collect()
     }
 }

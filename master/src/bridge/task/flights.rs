@@ -1,13 +1,14 @@
 //! What a bridge has its sink do: batches, tests and upkeep, each a task of its own that comes back with its result.
 
-use std::{error::Error, time::Duration};
+use std::{any::Any, error::Error, panic::AssertUnwindSafe, time::Duration};
 
 use drover_proto::event::Event;
-use tokio::{sync::oneshot, time::error::Elapsed};
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
 
 use super::{
-    BridgeTask, NewEvent, Now, PATIENCE, StoreError, Timestamp, UPKEEP_EVERY, Uuid, json, now, tag,
-    timeout,
+    BridgeTask, NewEvent, Now, PATIENCE, StoreError, Timestamp, UPKEEP_EVERY, Uuid, error, json,
+    now, tag, timeout,
 };
 use crate::bridge::{
     feed::Transmit,
@@ -15,8 +16,14 @@ use crate::bridge::{
     sink::{Failure, Form, Item, News, Quiet, SinkError, Verdict},
 };
 
-/// A sink's answer, or none in time.
-type Answer<T> = Result<Result<T, SinkError>, Elapsed>;
+/// A sink's answer, or why there is none.
+type Answer<T> = Result<Result<T, SinkError>, Lost>;
+
+/// Why a sink did not answer. What it did until then is not known.
+pub(super) enum Lost {
+    Silent,
+    Panicked(String),
+}
 
 /// What came back.
 pub(super) enum Landed {
@@ -39,15 +46,14 @@ impl BridgeTask {
             self.is_in_upkeep = true;
             let sink = self.sink.clone();
             let quiet = Quiet { since_ambiguous: Some(now - self.ambiguous_at) };
-            self.flights
-                .spawn(async move { Landed::Upkeep(timeout(PATIENCE, sink.upkeep(quiet)).await) });
+            self.flights.spawn(async move { Landed::Upkeep(answer(sink.upkeep(quiet)).await) });
         }
         // First, as there may always be another batch.
         while self.has_slot() && !self.is_in_upkeep && !wants_upkeep {
             let Some(done) = self.tests.pop_front() else { break };
             let (sink, item) = (self.sink.clone(), self.test_item());
             self.flights.spawn(async move {
-                let answer = timeout(PATIENCE, sink.deliver(&[item])).await;
+                let answer = answer(sink.deliver(&[item])).await;
                 Landed::Test { took: super::now() - now, answer, done }
             });
         }
@@ -55,7 +61,7 @@ impl BridgeTask {
             let Some(Transmit { id, items }) = self.feed.poll_transmit(now) else { break };
             let sink = self.sink.clone();
             self.flights.spawn(async move {
-                let answer = timeout(PATIENCE, sink.deliver(&items)).await;
+                let answer = answer(sink.deliver(&items)).await;
                 Landed::Batch { id, count: items.len(), answer }
             });
         }
@@ -71,7 +77,7 @@ impl BridgeTask {
         match landed {
             Landed::Batch { id, count, answer } => self.land_batch(id, count, answer),
             Landed::Test { took, answer, done } => {
-                let (verdict, reason) = said(answer);
+                let (verdict, reason) = self.said(answer);
                 let server = self.sink.server();
                 let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
                 let tested = Tested { bridge: self.name.clone(), server, ms, verdict, reason };
@@ -91,8 +97,9 @@ impl BridgeTask {
                         let is_denied = error.failure() == Failure::Denied;
                         self.handle_failure(&reason(&error), is_denied);
                     }
-                    Err(_) => {
-                        self.handle_failure(&silence("its upkeep"), false);
+                    Err(lost) => {
+                        let reason = self.lost(lost, "its upkeep");
+                        self.handle_failure(&reason, false);
                         self.ambiguous_at = now();
                     }
                 }
@@ -127,7 +134,7 @@ impl BridgeTask {
                 return;
             }
             Ok(Err(error)) => (error.failure(), reason(&error), error.is_busy()),
-            Err(_) => (Failure::Away, silence(&format!("{count} events")), false),
+            Err(lost) => (Failure::Away, self.lost(lost, &format!("{count} events")), false),
         };
         self.feed.handle_failure(id, failure, &reason, now);
         match failure {
@@ -157,23 +164,45 @@ impl BridgeTask {
             is_retry: false,
         }
     }
-}
+    fn said(&self, answer: Answer<Vec<Verdict>>) -> (TestVerdict, Option<String>) {
+        match answer {
+            Ok(Ok(verdicts)) => match verdicts.into_iter().next() {
+                Some(Verdict::Done) => (TestVerdict::Done, None),
+                Some(Verdict::Later(reason)) => (TestVerdict::Later, Some(reason)),
+                Some(Verdict::Refused(reason)) => (TestVerdict::Refused, Some(reason)),
+                None => (TestVerdict::Failed, Some("it says nothing of the event".to_owned())),
+            },
+            Ok(Err(error)) => (TestVerdict::Failed, Some(reason(&error))),
+            Err(lost) => (TestVerdict::Failed, Some(self.lost(lost, "the event"))),
+        }
+    }
 
-fn said(answer: Answer<Vec<Verdict>>) -> (TestVerdict, Option<String>) {
-    match answer {
-        Ok(Ok(verdicts)) => match verdicts.into_iter().next() {
-            Some(Verdict::Done) => (TestVerdict::Done, None),
-            Some(Verdict::Later(reason)) => (TestVerdict::Later, Some(reason)),
-            Some(Verdict::Refused(reason)) => (TestVerdict::Refused, Some(reason)),
-            None => (TestVerdict::Failed, Some("it says nothing of the event".to_owned())),
-        },
-        Ok(Err(error)) => (TestVerdict::Failed, Some(reason(&error))),
-        Err(_) => (TestVerdict::Failed, Some(silence("the event"))),
+    /// A sink's failure to answer, for people. A panic is a mistake of ours, so the log has each.
+    fn lost(&self, lost: Lost, of: &str) -> String {
+        match lost {
+            Lost::Silent => format!("no answer to {of} within {} s", PATIENCE.as_secs()),
+            Lost::Panicked(message) => {
+                let reason = format!("the bridge's sink panicked: {message}");
+                error!(bridge = self.name, reason, "a bridge's sink has a bug; the bridge goes on");
+                reason
+            }
+        }
     }
 }
 
-fn silence(of: &str) -> String {
-    format!("no answer to {of} within {} s", PATIENCE.as_secs())
+/// Waits for a sink. What it panics with ends neither the bridge nor the master.
+async fn answer<T>(work: impl Future<Output = Result<T, SinkError>>) -> Answer<T> {
+    match timeout(PATIENCE, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(panic)) => Err(Lost::Panicked(message(&*panic))),
+        Err(_) => Err(Lost::Silent),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref().map(String::as_str));
+    text.unwrap_or("without a message").to_owned()
 }
 
 /// An error with what caused it, in one line.

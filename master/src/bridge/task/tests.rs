@@ -240,6 +240,19 @@ async fn a_refused_event_is_a_dead_letter_and_goes_when_it_is_taken_after_all() 
 }
 
 #[tokio::test]
+async fn a_dead_letter_that_told_of_dead_letters_is_not_told_of() {
+    let setup = Setup::new();
+    setup.sink.script().refuses = Some(("drover/bridge/elk/dead_letters", true));
+    let own = setup.send("drover/bridge/elk/dead_letters", json!({"count": 1})).await;
+    let (handle, _task) = setup.start();
+    settled(&handle, own).await;
+    until(&handle, |progress| progress.dead_letters == 1).await;
+    let end = setup.send("a/end", Value::Null).await;
+    settled(&handle, end).await;
+    assert_eq!(setup.told().await, ["dead_letters"], "the one that was there");
+}
+
+#[tokio::test]
 async fn dead_letters_can_be_forgotten() {
     let setup = Setup::new();
     setup.sink.script().refuses = Some(("never/ever", true));
@@ -300,6 +313,38 @@ async fn upkeep_is_done_with_nothing_on_its_way_and_its_news_is_told() {
     settled(&handle, last).await;
     assert_eq!(setup.told().await, ["rolled"]);
     assert!(setup.taken().await.iter().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn a_sink_that_panics_has_failed_and_its_events_are_sent_again() {
+    let setup = Setup::new();
+    setup.sink.script().replies.extend([Reply::Panic; 2]);
+    let (handle, task) = setup.start();
+    let tested = handle.test().await.unwrap();
+    assert_eq!(tested.verdict, TestVerdict::Failed);
+    assert_eq!(tested.reason.as_deref(), Some("the bridge's sink panicked: a bug"));
+    let seq = setup.send("a/b", Value::Null).await;
+    settled(&handle, seq).await;
+    assert!(setup.sink.script().taken[&seq].1.is_retry, "it may have been stored");
+    assert_eq!(setup.taken().await, [1]);
+    let error = handle.status().unwrap().last_error;
+    assert!(error.is_some_and(|error| error.contains("the bridge's sink panicked: a bug")));
+    assert!(!task.is_finished());
+}
+
+#[tokio::test]
+async fn a_panic_in_its_upkeep_does_not_end_a_bridge() {
+    let setup = Setup::new();
+    setup.sink.script().has_bug = true;
+    setup.sink.script().news = Some(News { what: "rolled", data: Value::Null });
+    let (handle, _task) = setup.start();
+    until(&handle, |progress| {
+        let error = progress.last_error.as_ref();
+        error.is_some_and(|(_, error)| error.ends_with("panicked: a bug in its upkeep"))
+    })
+    .await;
+    let seq = setup.send("a/b", Value::Null).await;
+    settled(&handle, seq).await;
 }
 
 #[tokio::test]
