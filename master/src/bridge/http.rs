@@ -138,7 +138,13 @@ pub enum HttpError {
         /// What hyper says.
         reason: String,
     },
-    /// Too much came, or it cannot be unpacked.
+    /// Too much came.
+    #[error("the answer of `{origin}` cannot be read: it is longer than {} MiB", LONGEST_ANSWER >> 20)]
+    TooLong {
+        /// The server.
+        origin: Origin,
+    },
+    /// What came cannot be unpacked.
     #[error("the answer of `{origin}` cannot be read: {reason}")]
     Unreadable {
         /// The server.
@@ -165,7 +171,10 @@ impl HttpError {
     #[must_use]
     pub const fn is_ambiguous(&self) -> bool {
         match self {
-            Self::Silent { .. } | Self::Cut { .. } | Self::Unreadable { .. } => true,
+            Self::Silent { .. }
+            | Self::Cut { .. }
+            | Self::TooLong { .. }
+            | Self::Unreadable { .. } => true,
             Self::Connect(_)
             | Self::Secret(_)
             | Self::Tls { .. }
@@ -181,7 +190,10 @@ impl HttpError {
             Self::Connect(error) => error.wants_operator(),
             Self::Tls { source, .. } => source.wants_operator(),
             Self::Secret(_) | Self::Redirect { .. } | Self::NotHttp { .. } => true,
-            Self::Silent { .. } | Self::Cut { .. } | Self::Unreadable { .. } => false,
+            Self::Silent { .. }
+            | Self::Cut { .. }
+            | Self::TooLong { .. }
+            | Self::Unreadable { .. } => false,
         }
     }
 }
@@ -305,16 +317,24 @@ impl Client {
     }
 
     async fn read(&self, answer: Response<Incoming>) -> Result<Answer, HttpError> {
-        let unreadable = |reason| HttpError::Unreadable { origin: self.origin.clone(), reason };
+        let too_long = || HttpError::TooLong { origin: self.origin.clone() };
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, LONGEST_ANSWER).collect().await;
         let body = body.map_err(|error| match error.downcast_ref::<hyper::Error>() {
             Some(error) => self.failed(error),
-            None => unreadable(format!("it is longer than {} MiB", LONGEST_ANSWER >> 20)),
+            None => too_long(),
         })?;
         let body = body.to_bytes();
         let is_gzip = head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
-        let body = if is_gzip { unpacked(&body).map_err(unreadable)? } else { body };
+        let body = if is_gzip {
+            let unpacked = unpacked(&body).map_err(|error| HttpError::Unreadable {
+                origin: self.origin.clone(),
+                reason: format!("it is no gzip: {error}"),
+            })?;
+            unpacked.ok_or_else(too_long)?
+        } else {
+            body
+        };
         Ok(Answer { status: head.status, headers: head.headers, body })
     }
 
@@ -434,18 +454,12 @@ impl Answer {
     }
 }
 
-/// Unpacks an answer, and no more than is wanted: a small one may unpack to gigabytes.
-fn unpacked(packed: &[u8]) -> Result<Bytes, String> {
+/// Unpacks an answer, unless it is too long: a small one may unpack to gigabytes.
+fn unpacked(packed: &[u8]) -> io::Result<Option<Bytes>> {
     let mut body = Vec::new();
     let longest = LONGEST_ANSWER as u64;
-    let read = MultiGzDecoder::new(packed).take(longest + 1).read_to_end(&mut body);
-    match read {
-        Ok(read) if read as u64 > longest => {
-            Err(format!("it is longer than {} MiB", LONGEST_ANSWER >> 20))
-        }
-        Ok(_) => Ok(Bytes::from(body)),
-        Err(error) => Err(format!("it is no gzip: {error}")),
-    }
+    let read = MultiGzDecoder::new(packed).take(longest + 1).read_to_end(&mut body)?;
+    Ok((read <= LONGEST_ANSWER).then(|| Bytes::from(body)))
 }
 
 #[cfg(test)]

@@ -252,6 +252,14 @@ impl Cluster {
                     Err(_) => error.into(),
                 });
             }
+            // It says something of each event: of fewer it says less. They may all be stored.
+            Err(error @ HttpError::TooLong { .. }) if call.path.starts_with("/_bulk") => {
+                return Err(ElasticsearchError::TooLarge {
+                    host: self.origin(host).clone(),
+                    bytes: call.body.bytes.len(),
+                    reason: error.to_string(),
+                });
+            }
             Err(error) => return Err(error.into()),
         };
         if let Some(title) = answer.html() {

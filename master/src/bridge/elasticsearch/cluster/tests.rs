@@ -140,6 +140,20 @@ async fn what_a_status_means_for_the_batch() {
 }
 
 #[tokio::test]
+async fn a_batch_whose_answer_is_too_long_to_be_read_is_too_large_and_may_be_stored() {
+    let long = || says("200 OK", JSON, vec![b' '; (16 << 20) + 1]);
+    let cluster = cluster(&[node("A", long()).await]);
+    let error = cluster.bulk(body(10)).await.unwrap_err();
+    assert_eq!(error.failure(), Failure::TooLarge, "{error}");
+    assert!(error.is_ambiguous());
+    assert!(text(&error).contains("it is longer than 16 MiB"), "{error}");
+    assert!(cluster.since_ambiguous(Now::read().instant).is_some());
+    // A batch's size has nothing to do with another answer's.
+    let error = cluster.get("/_cat/indices").await.unwrap_err();
+    assert_eq!(error.failure(), Failure::Away, "{error}");
+}
+
+#[tokio::test]
 async fn a_cluster_that_is_read_only_is_waited_for() {
     let error = json!({"error": {"type": "cluster_block_exception", "reason": "blocked by: [FORBIDDEN/13]"}});
     let answer = says("403 Forbidden", JSON, error.to_string());
