@@ -330,10 +330,11 @@ impl Destination {
             "/_cat/indices/{all}?expand_wildcards=all&ignore_unavailable=true&format=json&bytes=b\
              &h=index,pri.store.size,docs.count,creation.date"
         );
-        let (status, lines) = cluster.get(&path).await?;
-        if !(status.is_success() || status == StatusCode::NOT_FOUND) {
-            return Err(refused("to list indices", status, &lines));
-        }
+        let lines = match cluster.get(&path).await? {
+            (StatusCode::NOT_FOUND, _) => json!([]),
+            (status, lines) if status.is_success() => lines,
+            (status, said) => return Err(refused("to list indices", status, &said)),
+        };
         let path = format!(
             "/{all}/_mapping?expand_wildcards=all&ignore_unavailable=true&filter_path=*.mappings._meta"
         );
@@ -342,7 +343,8 @@ impl Destination {
             return Err(refused("to show mappings", status, &mappings));
         }
         let backing = resolved.stream.as_deref().unwrap_or_default();
-        let own = indices::own(&self.index, backing, &lines, &mappings, self.written_from());
+        let own = indices::own(&self.index, backing, &lines, &mappings, self.written_from())
+            .map_err(ElasticsearchError::Unlisted)?;
         Ok((resolved, own))
     }
 

@@ -110,6 +110,9 @@ pub enum ElasticsearchError {
         /// What is wrong with it.
         source: AnswerError,
     },
+    /// What the indices are is not said in the way that is known.
+    #[error("the answer to `GET /_cat/indices` is no list of indices as Elasticsearch gives it")]
+    Unlisted(#[source] serde_json::Error),
     /// The cluster has no master, so it is none yet.
     #[error("the cluster of `{host}` has no master node (its UUID is `_na_`)")]
     Forming {
@@ -154,6 +157,7 @@ impl ElasticsearchError {
             | Self::Blocked { .. }
             | Self::Cut { .. }
             | Self::Answer { .. }
+            | Self::Unlisted(_)
             | Self::Forming { .. } => Failure::Away,
         }
     }
@@ -169,6 +173,7 @@ impl ElasticsearchError {
             | Self::Status { status, .. } => status.as_u16() >= 500,
             Self::Answer { .. } | Self::TooLarge { .. } | Self::Cut { .. } => true,
             Self::Forming { .. }
+            | Self::Unlisted(_)
             | Self::Blocked { .. }
             | Self::Stranger { .. }
             | Self::Refused { .. }
@@ -187,6 +192,7 @@ impl ElasticsearchError {
             Self::TooLarge { .. }
             | Self::Blocked { .. }
             | Self::Cut { .. }
+            | Self::Unlisted(_)
             | Self::Refused { .. }
             | Self::NotOurs { .. } => false,
         }

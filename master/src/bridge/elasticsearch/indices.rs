@@ -177,14 +177,17 @@ struct Line {
 ///
 /// `lines` is the answer to `_cat/indices`, `mappings` that to `_mapping` with the `_meta` of each. `written_from` is the
 /// earliest day that events still go to.
+///
+/// # Errors
+/// When `lines` is no list of indices: that is not the same as none.
 pub(super) fn own(
     index: &IndexName,
     backing: &[String],
     lines: &Value,
     mappings: &Value,
     written_from: Date,
-) -> Vec<OwnIndex> {
-    let lines: Vec<Line> = Vec::deserialize(lines).unwrap_or_default();
+) -> Result<Vec<OwnIndex>, serde_json::Error> {
+    let lines: Vec<Line> = Vec::deserialize(lines)?;
     // A name that is no part of an address is none that a server gives.
     let is_name = |name: &str| {
         name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !name.is_empty()
@@ -233,7 +236,7 @@ pub(super) fn own(
         })
         .collect();
     indices.sort_by_key(|index| (index.can_roll, index.ends.is_none(), index.ends));
-    indices
+    Ok(indices)
 }
 
 fn end_of(day: Date) -> Option<Timestamp> {
@@ -320,7 +323,7 @@ mod tests {
             .collect();
         mappings["drover-events-2026.11.19"] = json!({"mappings": {}});
         let today = Date::constant(2026, 11, 23);
-        let own = own(&name(), &resolved.stream.unwrap(), &lines(), &mappings, today);
+        let own = own(&name(), &resolved.stream.unwrap(), &lines(), &mappings, today).unwrap();
         let told: Vec<_> = own
             .iter()
             .map(|index| {
@@ -352,9 +355,19 @@ mod tests {
         let ours = |name: &String| (name.clone(), json!({"mappings": {"_meta": {META: 1}}}));
         let mappings: Value = backing.iter().map(ours).collect();
         let today = Date::constant(2026, 11, 23);
-        let own = own(&name(), &backing, &lines, &mappings, today);
+        let own = own(&name(), &backing, &lines, &mappings, today).unwrap();
         let names: Vec<_> = own.iter().map(|index| &*index.name).collect();
         assert_eq!(names, [".ds-e-000001"]);
+    }
+
+    #[test]
+    fn what_is_no_list_of_indices_is_not_taken_for_an_empty_one() {
+        let today = Date::constant(2026, 11, 23);
+        let own = |lines| own(&name(), &[], &lines, &json!({}), today);
+        assert_eq!(own(json!([])).unwrap(), []);
+        for odd in [Value::Null, json!({}), json!("green open e"), json!([{"i": "e"}])] {
+            assert!(own(odd.clone()).is_err(), "{odd}");
+        }
     }
 
     #[test]
