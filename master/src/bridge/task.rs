@@ -50,6 +50,8 @@ const FEWEST: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How often a sink is asked whether it wants its upkeep, and how long one that failed waits for the next.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// The last part of the event that tells of dead letters.
+const DEAD_LETTERS: &str = "dead_letters";
 /// Orders that wait until the task has time.
 const ORDERS: usize = 16;
 
@@ -222,7 +224,7 @@ impl BridgeTask {
                 written = self.ledger.written(now) => written?,
                 Some(order) = self.orders.recv() => self.carry_out(order).await?,
                 () = std::future::ready(()), if has_read => {}
-                changed = newer.changed(), if self.feed.room() > 0 => {
+                changed = newer.changed(), if self.room() > 0 => {
                     changed.map_err(|_| StoreError::Failed)?;
                 }
                 () = timer => {}
@@ -230,9 +232,14 @@ impl BridgeTask {
         }
     }
 
+    /// How many more events are wanted. None while what became of the last ones cannot be written down.
+    fn room(&self) -> usize {
+        if self.ledger.is_full() { 0 } else { self.feed.room() }
+    }
+
     /// Takes events from the log, if there is room; whether there were any.
     async fn read(&mut self) -> Result<bool, BridgeStopped> {
-        let room = self.feed.room();
+        let room = self.room();
         if room == 0 {
             return Ok(false);
         }
@@ -252,7 +259,7 @@ impl BridgeTask {
 
     /// Takes dead letters that are to be tried again, if there is room.
     async fn revive(&mut self) -> Result<(), BridgeStopped> {
-        while self.feed.room() > 0 {
+        while self.room() > 0 {
             let Some(seq) = self.reviving.pop_front() else { return Ok(()) };
             if !self.ledger.letters().has(seq) {
                 self.revived.remove(&seq);
@@ -280,7 +287,10 @@ impl BridgeTask {
                     let seq = event.seq;
                     error!(bridge = self.name, seq, reason, "an event cannot be delivered");
                     let dropped = self.ledger.add(&event, reason.clone(), Timestamp::now());
-                    self.health.handle_dead(&reason, dropped);
+                    // What tells of dead letters and becomes one would be told of for ever.
+                    if event.tag != tag(&self.name, DEAD_LETTERS) {
+                        self.health.handle_dead(&reason, dropped);
+                    }
                 }
                 Settled::Revived { seq } => {
                     self.revived.remove(&seq);
@@ -299,7 +309,7 @@ impl BridgeTask {
                 Announcement::Paused { reason } => ("paused", json!({"reason": reason})),
                 Announcement::DeadLetters { count, dropped, reason } => {
                     let data = json!({"count": count, "dropped": dropped, "reason": reason});
-                    ("dead_letters", data)
+                    (DEAD_LETTERS, data)
                 }
             };
             self.append(what, data).await?;

@@ -17,6 +17,8 @@ use crate::{
 
 /// A cursor that moved over nothing but events that were not meant waits so long.
 const UNHURRIED: Duration = Duration::from_secs(1);
+/// As many changes may wait to be written before no more events are taken, as while the disk is full.
+const MOST_WAITING: usize = 1_000;
 /// The time until the next try where the disk is full.
 const FULL: Duration = Duration::from_secs(1);
 
@@ -94,6 +96,12 @@ impl Ledger {
         was_there
     }
 
+    /// Whether so much waits to be written that nothing should be added.
+    pub(super) fn is_full(&self) -> bool {
+        let writing = self.saving.as_ref().map_or(0, |saving| saving.changes.len());
+        self.changes.len() + writing >= MOST_WAITING
+    }
+
     /// Something was delivered: the cursor does not wait.
     pub(super) const fn hurry(&mut self) {
         self.is_urgent = true;
@@ -157,5 +165,39 @@ impl Ledger {
         let since = self.behind_since?;
         let due = if self.is_urgent { since } else { since + UNHURRIED };
         Some(self.not_before.map_or(due, |not_before| due.max(not_before)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{clock::Now, store::Retention};
+
+    #[tokio::test]
+    async fn what_waits_to_be_written_has_a_limit() {
+        let directory = TempDir::new().unwrap();
+        let store = Store::open(directory.path(), Retention::default()).unwrap();
+        let mut ledger = Ledger::new("elk", store, 0, Letters::default());
+        let now = Now::read();
+        for seq in 1..=MOST_WAITING as u64 {
+            assert!(!ledger.is_full(), "{seq}");
+            let event = crate::bridge::sink::item(seq, "a/b", Value::Null).event;
+            ledger.add(&event, "not like this".to_owned(), now.wall);
+        }
+        assert!(ledger.is_full());
+        ledger.write(1, now.instant);
+        assert!(ledger.is_full(), "until it is written, it may have to be written again");
+        // As on a full disk: it comes back.
+        if let Some(saving) = &mut ledger.saving {
+            saving.write = Box::pin(std::future::ready(Err(StoreError::Full)));
+        }
+        ledger.written(|| now.instant).await.unwrap();
+        assert!(ledger.is_full());
+        ledger.write(1, now.instant + FULL);
+        ledger.written(|| now.instant).await.unwrap();
+        assert!(!ledger.is_full());
     }
 }
