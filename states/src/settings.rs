@@ -20,6 +20,9 @@ use crate::{
 /// The directory that is read where no other is named.
 pub const DEFAULT_DIRECTORY: &str = "/etc/drover";
 
+/// The longest that anything is waited for. Far longer, and a clock could not tell when it ends.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
+
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -294,6 +297,17 @@ impl<'a> Settings<'a> {
         })
     }
 
+    /// A duration that is waited for, by [`wait`].
+    ///
+    /// # Errors
+    /// With the place, when it is none.
+    pub fn wait(&mut self, key: &'static str) -> Result<Option<Duration>, Diagnostic> {
+        self.take(key, |node| {
+            let wanted = "a duration above zero and at most a day, such as `500ms`, `30s` or `5m`";
+            wait(&node.to_value()).ok_or(wanted)
+        })
+    }
+
     /// A number of bytes: `4MiB`, `4M`, `64k`, or a bare number; all by 1024.
     ///
     /// # Errors
@@ -413,6 +427,12 @@ pub fn duration(value: &Value) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero())
 }
 
+/// As [`duration`], and at most a day.
+#[must_use]
+pub fn wait(value: &Value) -> Option<Duration> {
+    duration(value).filter(|duration| *duration <= LONGEST_WAIT)
+}
+
 /// `4MiB`, `4M`, `64k`, or a bare number of bytes; all by 1024.
 #[must_use]
 pub fn size(value: &Value) -> Option<u64> {
@@ -474,6 +494,21 @@ mod tests {
         assert!(both.starts_with("line 2: there are both"), "{both}");
         assert!(take("password: 12\n").err().unwrap().contains("quote a number"));
         assert!(take("pasword: x\n").err().unwrap().contains("did you mean `password`?"));
+    }
+
+    #[test]
+    fn nothing_is_waited_for_longer_than_a_day() {
+        let take = |text: &str| {
+            let root = crate::yaml::load_nodes(text).unwrap();
+            let mut settings = Settings::new(Path::new("/x"), text, root.as_ref()).unwrap();
+            settings.wait("timeout").map_err(|wrong| wrong.to_string())
+        };
+        assert_eq!(take("timeout: 1d"), Ok(Some(Duration::from_secs(86_400))));
+        for wrong in ["25h", "18446744073709551615", "1e19", "0s"] {
+            let wrong = take(&format!("timeout: {wrong}")).unwrap_err();
+            let wanted = "line 1, column 10: `timeout` must be a duration above zero and at most a day";
+            assert!(wrong.starts_with(wanted), "{wrong}");
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn bridge(section: &Section, node: &Node) -> Result<Bridge, Diagnostic> {
         limits: Limits {
             events: settings.count_to("batch_events", MOST_EVENTS)?.unwrap_or(kept.events),
             bytes: settings.take("batch_bytes", batch_bytes)?.unwrap_or(kept.bytes),
-            delay: settings.duration("batch_delay")?.unwrap_or(kept.delay),
+            delay: settings.wait("batch_delay")?.unwrap_or(kept.delay),
         },
         sink: Sink::read(&kind, &mut settings)?,
     };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use drover_states::{
-    settings::{duration, size},
+    settings::{duration, size, wait},
     yaml::{Data, Node},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -94,6 +94,7 @@ impl Retention {
     pub(super) fn read(node: &Node) -> Result<Self, &'static str> {
         const WANTED: &str = "`external`, or a map of `max_bytes` and `max_age` (and `every` and `settle`), such as \
                               `{max_bytes: 20GiB, max_age: 30d}`";
+        const WAIT: &str = "a map whose `every` and `settle` are at most a day, such as `5m`";
         let Data::Mapping(entries) = &node.data else {
             return if node.as_str() == Some("external") {
                 Ok(Self::External)
@@ -112,8 +113,8 @@ impl Retention {
                     return Err("a map whose `max_age` has a unit, such as `30d`");
                 }
                 "max_age" => budget.max_age = Some(duration(&value).ok_or(WANTED)?),
-                "every" => pace.every = duration(&value).ok_or(WANTED)?,
-                "settle" => pace.settle = duration(&value).ok_or(WANTED)?,
+                "every" => pace.every = wait(&value).ok_or(WAIT)?,
+                "settle" => pace.settle = wait(&value).ok_or(WAIT)?,
                 _ => return Err(WANTED),
             }
         }
@@ -261,6 +262,9 @@ mod tests {
             read("{max_bytes: 20GiB, max_age: 30d}"),
             Ok(Retention::Own(budget, Pace::default()))
         );
+        for wrong in ["{every: 2d}", "{settle: 18446744073709551615}"] {
+            assert!(read(wrong).is_err_and(|wanted| wanted.contains("at most a day")), "{wrong}");
+        }
         assert_eq!(read("external"), Ok(Retention::External));
         for wrong in ["internal", "{max_bytes: much}", "{max_byte: 1}", "{max_age: 30}", "[1]"] {
             assert!(read(wrong).is_err(), "{wrong}");

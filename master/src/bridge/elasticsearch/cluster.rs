@@ -55,7 +55,7 @@ impl Cluster {
     pub(super) fn read(settings: &mut Settings<'_>) -> Result<Self, Diagnostic> {
         let origins = settings.take("hosts", origins)?;
         let origins = origins.ok_or_else(|| settings.missing("the bridge", "hosts"))?;
-        let patience = settings.duration("timeout")?.unwrap_or(PATIENCE);
+        let patience = settings.wait("timeout")?.unwrap_or(PATIENCE);
         let tls = Arc::new(TlsConfig::read(settings)?.unwrap_or_default());
         let auth = Arc::new(Auth::read(settings)?);
         for origin in origins.iter().filter(|origin| auth.is_some() && origin.shows_secrets()) {

@@ -68,7 +68,7 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Result<WebhookSink, Diagnosti
         form: form.unwrap_or(Form::Shaped),
         shape: Shape::read(settings)?,
         is_batch,
-        patience: settings.duration("timeout")?.unwrap_or(PATIENCE),
+        patience: settings.wait("timeout")?.unwrap_or(PATIENCE),
         tls: Arc::new(TlsConfig::read(settings)?.unwrap_or_default()),
         auth: Arc::new(Auth::read(settings)?),
         target: std::sync::Mutex::default(),
