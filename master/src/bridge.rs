@@ -44,10 +44,13 @@ pub use filter::{Filter, GrainsOf};
 pub use handle::{BridgeEnded, BridgeHandle, NothingToReplay, TestVerdict, Tested};
 pub use health::{Announcement, Condition, Health};
 pub use http::{Answer, Auth, Body, Call, Client, HttpError, Origin};
-pub use logstash::{AckError, Acks as LumberjackAcks, LogstashError, LogstashSink, LumberjackError};
+pub use logstash::{
+    AckError, Acks as LumberjackAcks, LogstashError, LogstashSink, LumberjackError,
+};
 pub use mqtt::{
-    End as MqttEnd, MalformedError as MqttMalformedError, Meaning as MqttMeaning, MqttError, MqttSink,
-    Packet as MqttPacket, Properties as MqttProperties, Version as MqttVersion, read_packet as read_mqtt_packet,
+    End as MqttEnd, MalformedError as MqttMalformedError, Meaning as MqttMeaning, MqttError,
+    MqttSink, Packet as MqttPacket, Properties as MqttProperties, Version as MqttVersion,
+    read_packet as read_mqtt_packet,
 };
 pub use one_way::OneWayError;
 pub use routes::routes;

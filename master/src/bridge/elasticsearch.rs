@@ -30,9 +30,7 @@ pub use error::ElasticsearchError;
 pub use fields::TypedFields;
 pub use indices::IndexName;
 
-use self::{
-    cluster::Cluster, destination::Destination, indices::Layout,
-};
+use self::{cluster::Cluster, destination::Destination, indices::Layout};
 use super::{
     http::Body,
     sink::{Item, News, Quiet, Verdict},

@@ -89,11 +89,9 @@ async fn replay(
     }
     let wanted = json!({"since": since, "duplicates": duplicates});
     let told = client.post(&format!("{}/replay", path(bridge)), &wanted).await?;
-    printer.print(&told, Format::Table, |told, _| {
-        match told["events"].as_u64() {
-            Some(1) => format!("{bridge} goes back by one event\n"),
-            _ => format!("{bridge} goes back by {} events\n", told["events"]),
-        }
+    printer.print(&told, Format::Table, |told, _| match told["events"].as_u64() {
+        Some(1) => format!("{bridge} goes back by one event\n"),
+        _ => format!("{bridge} goes back by {} events\n", told["events"]),
     })?;
     Ok(Outcome::Success)
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use drover_proto::tunnel::{Beginning, GatewayLimits};
 use drover_proto::tunnel::descriptors::raise_limit;
+use drover_proto::tunnel::{Beginning, GatewayLimits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
