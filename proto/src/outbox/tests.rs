@@ -149,8 +149,7 @@ fn what_happened_before_the_clock_was_right_is_told_with_the_right_time() {
 
 #[test]
 fn a_frame_put_together_is_the_frame_of_its_message() {
-    let mut outbox = Outbox::default();
-    outbox.last = u64::MAX - 1;
+    let mut outbox = Outbox { last: u64::MAX - 1, ..Outbox::default() };
     outbox.push(event(3), at());
     let wall: Timestamp = "2026-11-23T02:37:05.123456789Z".parse().unwrap();
     let (number, frame) = outbox.next_after(0, wall, at()).unwrap();
