@@ -122,6 +122,16 @@ impl Daemon {
         memory_of(self.child.id())
     }
 
+    /// What of it is the process's own, without files such as the program: of those each process that runs it has a
+    /// share, which grows as others end.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    #[must_use]
+    pub fn own_memory(&self) -> u64 {
+        rollup(self.child.id(), "Pss_Anon:")
+    }
+
     fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -140,13 +150,18 @@ impl Drop for Daemon {
 /// When there is no such process.
 #[must_use]
 pub fn memory_of(id: u32) -> u64 {
+    rollup(id, "Pss:")
+}
+
+/// A line of `/proc/<pid>/smaps_rollup`, in bytes.
+fn rollup(id: u32, name: &str) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup"))
         .unwrap_or_else(|error| panic!("read the memory of process {id}: {error}"));
     rollup
         .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|rest| rest.trim().strip_suffix("kB"))
         .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok())
         .map(|kilobytes| kilobytes * 1024)
-        .expect("smaps_rollup has a line `Pss:`")
+        .unwrap_or_else(|| panic!("smaps_rollup has a line `{name}`"))
 }

@@ -257,7 +257,7 @@ fn tunnels_speak_no_tls_1_2() {
 #[test]
 fn an_authenticated_peer_that_misbehaves_is_cut_off_and_the_master_does_not_swell() {
     let mut site = Site::new();
-    let before = site.fleet.master().memory();
+    let before = site.fleet.master().own_memory();
     let session = |tail: &[u8]| [greeting(), ready("honest-1"), tail.to_vec()].concat();
     let huge = [&[2_u8][..], &(1_u64 << 62).to_be_bytes()].concat();
     let cases: [(&str, Vec<u8>); 6] = [
@@ -273,7 +273,7 @@ fn an_authenticated_peer_that_misbehaves_is_cut_off_and_the_master_does_not_swel
         client.cut_off(name);
         site.honest_minion_is_served();
     }
-    let grown = site.fleet.master().memory().saturating_sub(before);
+    let grown = site.fleet.master().own_memory().saturating_sub(before);
     assert!(grown < 16 << 20, "the master grew by {grown} bytes");
     assert!(site.fleet.master().runs());
     // The liar asked to be called `honest-1`; whatever it said was said as itself.
@@ -284,14 +284,14 @@ fn an_authenticated_peer_that_misbehaves_is_cut_off_and_the_master_does_not_swel
 #[test]
 fn a_thousand_half_open_handshakes_keep_nobody_out() {
     let mut site = Site::new();
-    let before = site.fleet.master().memory();
+    let before = site.fleet.master().own_memory();
     let stalled: Vec<TcpStream> = (0..1_000)
         .map(|_| TcpStream::connect(site.fleet.master_address()).expect("the master listens"))
         .collect();
     site.fleet.enrol("honest-2", &[]);
     site.fleet.start_minion("honest-2");
     site.fleet.wait_connected(&["honest-1", "honest-2"]);
-    let grown = site.fleet.master().memory().saturating_sub(before);
+    let grown = site.fleet.master().own_memory().saturating_sub(before);
     assert!(grown < 32 << 20, "the master grew by {grown} bytes");
     drop(stalled);
     site.honest_minion_is_served();
