@@ -53,6 +53,7 @@ setup: ## the real parts that tests and demo use: Docker Engine, registry, Elast
 	tests/parts/install
 	tests/parts/search install elasticsearch-8 opensearch-2 >/dev/null
 	tests/parts/lumberjack build >/dev/null
+	tests/parts/rsyslog build >/dev/null
 
 install: ## the programs, into /usr/local/bin or PREFIX/bin
 	$(CARGO) build --locked --release --workspace --bins
