@@ -46,7 +46,11 @@ impl LogRate {
 
     /// Whether one more line of `bytes` may go, into an outbox with so much `room` for logs.
     pub(crate) fn admit(&mut self, bytes: usize, room: &Cell<usize>) -> bool {
-        let Some(left) = room.get().checked_sub(bytes + AROUND) else { return false };
+        let Some(left) = room.get().checked_sub(bytes + AROUND) else {
+            // Whoever gave the room sees by this that it was too little.
+            room.set(0);
+            return false;
+        };
         if self.lines.left <= 0 || self.bytes.left <= 0 {
             return false;
         }

@@ -53,6 +53,8 @@ struct Entry {
     cap: RateCap,
     /// Whether the last look failed: a lasting failure is logged once.
     failing: bool,
+    /// Whether its last look found less room than it has lines for.
+    starved: bool,
 }
 
 impl BeaconSchedule {
@@ -96,10 +98,35 @@ impl BeaconSchedule {
     /// Lets every beacon look whose time has come. Lines of logs are taken as far as there is `room` for them, in bytes;
     /// the others stay where they are.
     pub fn handle_timeout(&mut self, now: Instant, system: &dyn System, room: usize) {
+        self.look(now, system, room, |entry, state_run| {
+            entry.next_look(state_run).is_some_and(|due| due <= now)
+        });
+    }
+
+    /// Whether lines of logs wait for room, and not for their next look.
+    #[must_use]
+    pub fn wants_room(&self) -> bool {
+        self.entries.iter().any(|entry| entry.starved)
+    }
+
+    /// There is room again: logs that found too little go on at once.
+    pub fn handle_room(&mut self, now: Instant, system: &dyn System, room: usize) {
+        self.look(now, system, room, |entry, state_run| {
+            entry.starved && entry.next_look(state_run).is_some()
+        });
+    }
+
+    fn look(
+        &mut self,
+        now: Instant,
+        system: &dyn System,
+        room: usize,
+        is_due: impl Fn(&Entry, bool) -> bool,
+    ) {
         let room = Cell::new(room);
         let mut readings = Vec::new();
         for entry in &mut self.entries {
-            if entry.next_look(self.state_run).is_none_or(|due| due > now) {
+            if !is_due(entry, self.state_run) {
                 continue;
             }
             entry.look(now, system, &room, &mut readings);
@@ -155,6 +182,7 @@ impl Entry {
             looked: false,
             cap: RateCap::new(now),
             failing: false,
+            starved: false,
         })
     }
 
@@ -190,7 +218,11 @@ impl Entry {
         }
         // Also after a failure: one broken file system must not make every look the first.
         self.looked = true;
-        self.due = self.due.filter(|_| !self.timing.run_once).map(|due| self.after(due, now));
+        self.starved = self.beacon.is_log() && room.get() == 0;
+        let is_over = |due: Instant| due <= now;
+        if self.due.is_some_and(is_over) {
+            self.due = self.due.filter(|_| !self.timing.run_once).map(|due| self.after(due, now));
+        }
     }
 
     /// The first whole interval from `due` that lies after `now`: what was missed while the device

@@ -76,9 +76,9 @@ fn a_log_fills_half_of_the_outbox_and_waits_in_its_file() {
     let disk = ram_disk();
     let (mut fleet, log) = shipping(&disk, "outbox_limit: 64KiB\n");
     fleet.kill_master();
-    append(&log, 1..1000);
+    append(&log, 1..3000);
     fleet.start_master();
-    let events = fleet.wait_events("drover/beacon/rfid-1/logfile/", 1000);
-    assert!(badges(&events).into_iter().eq(0..1000), "{:?}", badges(&events));
+    let events = fleet.wait_events("drover/beacon/rfid-1/logfile/", 3000);
+    assert!(badges(&events).into_iter().eq(0..3000), "{:?}", badges(&events));
     assert!(fleet.events("drover/minion/rfid-1/outbox/dropped").is_empty(), "nothing was dropped");
 }

@@ -105,9 +105,7 @@ impl Work {
             () = until(due) => {
                 self.jobs.handle_timeout(now());
                 self.fetches.handle_timeout(now());
-                // Half of the outbox is never a log's: what is in it goes first to make room for others.
-                let room = (self.outbox.limit() / 2).saturating_sub(self.outbox.size());
-                self.beacons.handle_timeout(now(), &Linux, room);
+                self.beacons.handle_timeout(now(), &Linux, self.room_for_logs());
             }
             Some(ended) = self.running.join_next_with_id() => self.job_ended(ended),
             Some(order) = self.orders.recv() => {
@@ -120,8 +118,18 @@ impl Work {
         }
     }
 
+    /// Half of the outbox is never a log's: what is in it goes first to make room for others.
+    fn room_for_logs(&self) -> usize {
+        (self.outbox.limit() / 2).saturating_sub(self.outbox.size())
+    }
+
     /// Carries out what the machines have decided.
     pub(super) fn settle(&mut self) {
+        let room = self.room_for_logs();
+        // Not for each line that has gone.
+        if room >= self.outbox.limit() / 4 && self.beacons.wants_room() {
+            self.beacons.handle_room(now(), &Linux, room);
+        }
         while let Some((id, result)) = self.fetches.poll_event() {
             if let Some(reply) = self.on_fetched.remove(&id) {
                 reply(result);
