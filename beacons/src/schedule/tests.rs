@@ -438,3 +438,20 @@ fn an_expression_that_is_none_says_where() {
     );
     assert!(error.source().unwrap().to_string().contains("look-around"));
 }
+
+#[test]
+fn a_log_that_found_too_little_room_goes_on_when_there_is_some_and_looks_no_more_than_that() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let config = json!({"logfile": [{"files": file.path(), "from": "start"}, {"interval": 60}]});
+    let mut bench = Bench::new(config);
+    std::fs::write(file.path(), "a line\n".repeat(100)).unwrap();
+    let told = |bench: &mut Bench| std::iter::from_fn(|| bench.schedule.poll_event()).count();
+    bench.schedule.handle_timeout(bench.now, &bench.system, 0);
+    assert_eq!(told(&mut bench), 0);
+    let due = bench.schedule.poll_timeout();
+    while bench.schedule.wants_room() {
+        bench.schedule.handle_room(bench.now, &bench.system, 8 << 10);
+    }
+    assert_eq!(told(&mut bench), 100);
+    assert_eq!(bench.schedule.poll_timeout(), due, "its interval is as it was");
+}
