@@ -25,7 +25,7 @@ use crate::{
 };
 
 mod effects;
-mod events;
+pub(crate) mod events;
 mod feed;
 mod pending;
 mod places;

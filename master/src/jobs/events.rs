@@ -58,7 +58,7 @@ pub(super) fn pending(entry: &PendingEntry, what: &str) -> NewEvent {
 }
 
 /// A state as tags write it.
-pub(super) const fn word(state: JobState) -> &'static str {
+pub(crate) const fn word(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "queued",
         JobState::Sent => "sent",

@@ -1,7 +1,7 @@
 //! Asks the master's parts for their numbers. No label names a minion, a job or a tag: what there is of names comes from
 //! the configuration and the authorities.
 
-use drover_proto::{job::JobState, tunnel::Beginning};
+use drover_proto::tunnel::Beginning;
 use serde_json::json;
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     bridge::{BridgeState, BridgeStatus},
     hub::Tally,
+    jobs::events,
     status::{Status, StatusSource},
 };
 
@@ -80,7 +81,7 @@ impl Collector {
         let help = "Jobs that ended on a minion, by how.";
         let mut ended = out.family("drover_jobs_ended_total", COUNTER, help);
         for state in Tally::ENDS {
-            ended.sample(&[("state", word(state))], tally.ended(state));
+            ended.sample(&[("state", events::word(state))], tally.ended(state));
         }
         let help = "Jobs that are not over on every minion.";
         out.one("drover_jobs_active", GAUGE, help, tally.active());
@@ -195,19 +196,5 @@ const fn result(beginning: Beginning) -> &'static str {
         Beginning::Tls => "tls_failed",
         Beginning::TimedOut => "timed_out",
         Beginning::Displaced => "displaced",
-    }
-}
-
-const fn word(state: JobState) -> &'static str {
-    match state {
-        JobState::Queued => "queued",
-        JobState::Sent => "sent",
-        JobState::Running => "running",
-        JobState::Done => "done",
-        JobState::Failed => "failed",
-        JobState::TimedOut => "timed_out",
-        JobState::Expired => "expired",
-        JobState::Superseded => "superseded",
-        JobState::Cancelled => "cancelled",
     }
 }
